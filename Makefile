@@ -1,0 +1,39 @@
+# Two commands set everything up on a machine with Python and make:  make demo   make test
+PYTHON ?= python3
+BIN    := .venv/bin
+RANKS  ?= 6
+SIZES  ?= 1,2,3,4,6
+OUT    ?= report
+CORES  := $(shell nproc 2>/dev/null || echo 1)
+# where ranks outnumber cores, a waiting rank must give way
+yield   = $(shell test $(1) -gt $(CORES) && echo MPIR_CVAR_POLLS_BEFORE_YIELD=1 MPIR_CVAR_ENABLE_HEAVY_YIELD=1)
+# an mpiexec around this make would be mistaken for ours
+CLEAN  := env $(foreach name,$(filter PMI_% PMIX_% HYDRA_% OMPI_%,$(.VARIABLES)),-u $(name))
+
+.PHONY: help demo test lint tutorials clean
+
+help:  ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*##/\t/'
+
+.venv/ready: setup.cfg
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "refimpl needs Python 3.11 or newer, $(PYTHON) is " + sys.version.split()[0] + "; try: make PYTHON=python3.11")'
+	@$(PYTHON) -m venv .venv || { echo "cannot make .venv: install your system's package for Python's venv module"; exit 1; }
+	$(BIN)/python -m pip install --quiet --editable '.[mpich,test,docs,dev]'
+	@touch $@
+
+demo: .venv/ready  ## the main job, end to end; TOPS=FILE for a real top surface, OUT=DIR for the page
+	$(CLEAN) $(BIN)/refimpl demo --out $(OUT) $(if $(TOPS),--tops $(TOPS)) $(ARGS)
+
+test: .venv/ready  ## the whole suite on 1, 2, 3, 4 and 6 ranks, in one mpiexec
+	$(CLEAN) $(call yield,$(RANKS)) $(BIN)/mpiexec -n $(RANKS) $(BIN)/python -m pytest --sizes $(SIZES) $(ARGS)
+
+lint: .venv/ready  ## style, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy refimpl solvers
+
+tutorials: .venv/ready  ## weave the chapters to pages in tutorials/out
+	for chapter in tutorials/[0-9]*.py; do $(CLEAN) $(call yield,4) $(BIN)/mpiexec -n 4 $(BIN)/python tutorials/weave.py $$chapter --out tutorials/out || exit 1; done
+
+clean:  ## remove the environment and what was made
+	rm -rf .venv build *.egg-info tutorials/out
