@@ -1,0 +1,61 @@
+"""Which array library holds a block: NumPy, CuPy, torch, or any other that follows the array-API standard.
+
+Everything above this file asks three questions only: which functions belong to this block (``namespace``), what does it
+look like to MPI (``to_host``), and how does the answer get back (``from_host``).
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+Array = Any  # a NumPy array, or a block of another library that follows the array-API standard
+
+
+def namespace(x: Array) -> ModuleType:
+    """The library of functions that belongs to ``x``. Costs microseconds: ask once per public entry."""
+    if isinstance(x, np.ndarray):
+        return np
+    from array_api_compat import array_namespace
+
+    return array_namespace(x)
+
+
+def is_array(x: object) -> bool:
+    """True for a block of any array library."""
+    if isinstance(x, np.ndarray):
+        return True
+    from array_api_compat import is_array_api_obj
+
+    return is_array_api_obj(x)
+
+
+def dtype_name(x: Array) -> str:
+    """``float64`` for NumPy's, CuPy's and torch's float64 alike."""
+    return str(x.dtype).rsplit(".", 1)[-1]
+
+
+def to_host(x: Array) -> np.ndarray:
+    """``x`` (or a NumPy scalar) as a C-contiguous NumPy array, which MPI is handed; ``x`` itself where it is one already."""
+    if isinstance(x, np.generic):
+        return np.asarray(x)
+    if not isinstance(x, np.ndarray):
+        if hasattr(x, "get"):  # CuPy refuses an implicit copy from the device
+            x = x.get()
+        elif hasattr(x, "cpu"):  # torch
+            x = x.detach().cpu().resolve_conj().numpy()
+        else:
+            x = np.from_dlpack(x)
+    return x if x.flags.c_contiguous else np.ascontiguousarray(x)
+
+
+def fresh(x: Array) -> Array:
+    """A copy of ``x``, bit by bit."""
+    return x.copy() if isinstance(x, np.ndarray) else namespace(x).asarray(x, copy=True)
+
+
+def from_host(a: np.ndarray, xp: ModuleType = np, device: object = None) -> Array:
+    """The NumPy array ``a`` as a block of library ``xp``."""
+    return a if xp is np else xp.asarray(a, device=device)
