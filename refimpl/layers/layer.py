@@ -1,0 +1,110 @@
+"""Layer: a differentiable map of one distributed tensor, with parameters that have one owner each.
+
+Definition   F : X x W -> Y. At (x, w) it has a value y and a Jacobian J : X x W -> Y, a linear operator:
+             J.forward is the tangent (dx, dw) -> dy, J.adjoint the map dy -> (dx, dw) that others call backward.
+Spaces       X and Y: any; W: the product of the parameters' spaces. X and W have one field.
+Parameters   ``parameters`` is a dict of this rank's blocks, ``parameter_spaces`` of their spaces. A small weight lives on one
+             rank and is broadcast in the forward, so its gradient arrives summed; a large one is partitioned.
+Subclass     gives ``value(x)`` and ``derivative(x)`` -> (y, tangent, adjoint), three things to be read on one screen.
+             Neither checks its argument: the public entries ``layer(x)`` and ``layer.linearize(x)`` vote once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from .. import wire
+from ..arrays import Array
+from ..operator import Operator, Traffic
+from ..space import Product, Space
+
+Blocks = dict[str, Array]
+
+
+class Layer:
+    """A map ``domain`` -> ``range`` with ``parameters``."""
+
+    def __init__(self, X: Space, Y: Space) -> None:
+        self.domain, self.range = X, Y
+        self.parameters: Blocks = {}
+        self.parameter_spaces: dict[str, Space] = {}
+
+    def __call__(self, x: Array) -> Array:
+        """The value alone; nothing is kept. ValueError on all ranks where a rank's block is not of the domain."""
+        self.domain.check(x, self)
+        with wire.unchecked():
+            return self.value(x)
+
+    def linearize(self, x: Array) -> tuple[Array, Jacobian]:
+        """The value at ``x`` and the Jacobian there, with the present parameters.
+
+        The Jacobian keeps a reference to ``x``, no copy: do not change ``x`` in place while it is in use.
+        """
+        self.domain.check(x, self)
+        with wire.unchecked():
+            y, tangent, adjoint = self.derivative(x)
+        return y, Jacobian(self, tangent, adjoint)
+
+    def value(self, x: Array) -> Array:
+        raise NotImplementedError
+
+    def derivative(self, x: Array) -> tuple[Array, Callable, Callable]:
+        """The value, tangent(dx, dparameters) -> dy, and adjoint(dy) -> (dx, gradients)."""
+        raise NotImplementedError
+
+    def traffic(self) -> Traffic:
+        """What this rank sends in J.forward and in J.adjoint."""
+        return Traffic()
+
+    def state(self) -> dict[str, np.ndarray | None]:
+        """All parameters as global arrays on rank 0 (None elsewhere), whatever the partition."""
+        return {name: space.gather(self.parameters[name]) for name, space in self.parameter_spaces.items()}
+
+    def load_state(self, arrays: dict[str, np.ndarray] | None) -> None:
+        """Take global arrays given on rank 0. ValueError on all ranks where a name or a shape does not fit."""
+        comm, problem = self.domain.comm, None
+        if comm.rank == 0 and set(arrays or {}) != set(self.parameter_spaces):
+            given, expected = sorted(arrays or {}), sorted(self.parameter_spaces)
+            problem = ValueError(f"{type(self).__name__}.load_state: expected parameters {expected}, got {given}")
+        wire.vote(comm, problem)
+        root = comm.rank == 0
+        self.parameters = {
+            name: space.scatter(arrays[name] if root else None) for name, space in self.parameter_spaces.items()
+        }
+
+    @property
+    def parameter_count(self) -> int:
+        """Real numbers that are learned; a complex one counts as two."""
+        sizes = ((np.prod(s.shape, dtype=int), s.dtype.kind) for s in self.parameter_spaces.values())
+        return int(sum(n * (2 if kind == "c" and self.domain.field == "real" else 1) for n, kind in sizes))
+
+
+class Jacobian(Operator):
+    """The derivative of a layer at one point, from Product(x=..., **parameters) to the layer's range."""
+
+    def __init__(self, layer: Layer, tangent: Callable, adjoint: Callable) -> None:
+        self.domain, self.range = Product({"x": layer.domain} | layer.parameter_spaces), layer.range
+        self.name, self.layer_traffic = f"Jacobian of {type(layer).__name__}", layer.traffic
+        self.tangent, self.cotangent = tangent, adjoint
+
+    def forward(self, dx: Array | Blocks | tuple[Array, Blocks], dparameters: Blocks | None = None) -> Array:
+        """dy for dx and dparameters (default: zero), or for both in one: a dict {"x": dx, **dparameters} or a pair."""
+        both = dx if isinstance(dx, dict | tuple) else (dx, dparameters or self._no_change())
+        self.domain.check(both, self.name)
+        with wire.unchecked():
+            changes = dict(self.domain.element(both))
+            return self.tangent(changes.pop("x"), changes)
+
+    def adjoint(self, dy: Array) -> tuple[Array, Blocks]:
+        """(dx, gradients) for dy."""
+        self.range.check(dy, self.name)
+        with wire.unchecked():
+            return self.cotangent(dy)
+
+    def traffic(self) -> Traffic:
+        return self.layer_traffic()
+
+    def _no_change(self) -> Blocks:
+        return {name: space.zeros() for name, space in self.domain.spaces.items() if name != "x"}

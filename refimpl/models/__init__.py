@@ -1,0 +1,5 @@
+"""Models: networks composed of layers."""
+
+from .fno import FNO
+
+__all__ = ["FNO"]
