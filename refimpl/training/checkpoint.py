@@ -1,0 +1,158 @@
+"""Checkpoints: distributed tensors on disk, committed whole or not at all, readable on any partition.
+
+Layout       folder/step-000120/rank-0.h5, rank-1.h5, ..   each rank's blocks, every number written once, by its owner
+             folder/step-000120/index.json                 each file's sha256 and boxes (start, stop per axis), and ``extra``
+Commit       All write into step-000120.partial and sync; all vote; then rank 0 writes the index, syncs and renames the folder.
+             So a killed process leaves the previous checkpoint, and a ``.partial`` that the next save removes.
+Loading      A block is put together from the hyperslabs of all boxes that overlap it, whatever ranks wrote them.
+Reference    The write-sync-rename commit: Pillai et al., "All file systems are not created equal", OSDI 2014.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import wire
+from ..space import Box, Space
+
+KEEP = 2  # committed checkpoints that stay
+
+
+def save(
+    folder: Path, step: int, spaces: dict[str, Space], blocks: dict[str, np.ndarray], extra: dict[str, Any]
+) -> Path:
+    """Commit the ``blocks`` of ``spaces`` and the JSON-able ``extra``; collective. OSError on all ranks where it fails."""
+    comm = next(iter(spaces.values())).comm
+    final = Path(folder) / f"step-{step:06d}"
+    partial = final.with_suffix(".partial")
+    wire.together(comm, lambda: _fresh(partial) if comm.rank == 0 else None)
+    record = wire.together(comm, lambda: _write_blocks(partial, spaces, blocks))
+    records = wire.pool(comm, record)
+    wire.together(comm, lambda: _commit(partial, final, records, extra) if comm.rank == 0 else None)
+    return final
+
+
+def latest(comm: Any, folder: Path) -> Path | None:
+    """The newest committed checkpoint of a folder, or None; collective."""
+
+    def newest() -> Path | None:
+        found = sorted(p for p in Path(folder).glob("step-*") if p.suffix == "" and (p / "index.json").is_file())
+        return found[-1] if found else None
+
+    return wire.at_root(comm, newest)
+
+
+def load(path: Path, spaces: dict[str, Space]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """This rank's blocks of ``spaces`` and the ``extra`` of a committed checkpoint; collective.
+
+    Raises OSError on all ranks where a file is missing or damaged, ValueError where names or shapes do not fit.
+    """
+    comm = next(iter(spaces.values())).comm
+    index = wire.together(comm, lambda: _read_index(path))
+    wire.together(comm, lambda: _check_files(path, index["files"][comm.rank :: comm.size]))
+    blocks = wire.together(
+        comm, lambda: {name: _read_block(path, index, name, space) for name, space in spaces.items()}
+    )
+    return blocks, index["extra"]
+
+
+def _fresh(partial: Path) -> None:
+    for leftover in (*partial.parent.glob("step-*.partial"), *partial.parent.glob("step-*.old")):
+        shutil.rmtree(leftover)
+    partial.mkdir(parents=True)
+
+
+def _write_blocks(partial: Path, spaces: dict[str, Space], blocks: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Write what this rank owns; what the index must say of it."""
+    import h5py
+
+    rank = next(iter(spaces.values())).comm.rank
+    file, arrays = partial / f"rank-{rank}.h5", {}
+    with h5py.File(file, "w") as out:
+        for name, space in spaces.items():
+            if blocks[name].size and _is_owner(space):
+                out.create_dataset(name, data=blocks[name])
+                arrays[name] = {"shape": space.shape, "dtype": space.dtype.name, "box": space.local_box}
+    _sync(file)
+    return {"name": file.name, "sha256": _digest(file), "arrays": arrays}
+
+
+def _is_owner(space: Space) -> bool:
+    """Of several copies of a block, the one at coordinate 0 is written."""
+    return space.partition.active and all(space.partition.coords[g] == 0 for g in space.copy_axes)
+
+
+def _commit(partial: Path, final: Path, records: list[dict], extra: dict[str, Any]) -> None:
+    index = partial / "index.json"
+    index.write_text(json.dumps({"files": records, "extra": extra}))
+    _sync(index)
+    _sync(partial)
+    if final.exists():  # a step that is made again: the old one goes when the new one is there
+        final.rename(final.with_suffix(".old"))
+    os.replace(partial, final)
+    shutil.rmtree(final.with_suffix(".old"), ignore_errors=True)
+    _sync(final.parent)
+    committed = sorted(p for p in final.parent.glob("step-*") if p.suffix == "")
+    for old in committed[:-KEEP]:
+        shutil.rmtree(old)
+
+
+def _read_index(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads((path / "index.json").read_text())
+    except ValueError as error:
+        raise OSError(f"{path / 'index.json'} is damaged: {error}") from error
+
+
+def _check_files(path: Path, files: list[dict[str, Any]]) -> None:
+    for file in files:
+        if _digest(path / file["name"]) != file["sha256"]:
+            raise OSError(f"{path / file['name']} is damaged: its sha256 is not the one that was committed")
+
+
+def _read_block(path: Path, index: dict[str, Any], name: str, space: Space) -> np.ndarray:
+    """The block of ``space`` from every stored box that overlaps it."""
+    import h5py
+
+    block, filled = np.zeros(space.local_shape, space.dtype), 0
+    for file in index["files"]:
+        stored = file["arrays"].get(name)
+        if stored is None:
+            continue
+        if tuple(stored["shape"]) != space.shape or stored["dtype"] != space.dtype.name:
+            raise ValueError(
+                f"checkpoint {path}: {name} is {stored['dtype']}{stored['shape']}, "
+                f"expected {space.dtype.name}{list(space.shape)}; was the model changed?"
+            )
+        overlap = [(max(a, c), min(b, d)) for (a, b), (c, d) in zip(space.local_box, stored["box"], strict=True)]
+        if all(a < b for a, b in overlap) and space.partition.active:
+            with h5py.File(path / file["name"]) as data:
+                block[_within(overlap, space.local_box)] = data[name][_within(overlap, stored["box"])]
+            filled += int(np.prod([b - a for a, b in overlap]))
+    if filled != block.size:
+        raise ValueError(f"checkpoint {path}: {name} covers {filled} of the {block.size} numbers that are needed")
+    return block
+
+
+def _within(box: Any, outer: Box) -> tuple[slice, ...]:
+    return tuple(slice(a - start, b - start) for (a, b), (start, _) in zip(box, outer, strict=True))
+
+
+def _digest(file: Path) -> str:
+    with open(file, "rb") as data:
+        return hashlib.file_digest(data, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

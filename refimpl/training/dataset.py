@@ -1,0 +1,189 @@
+"""A data set of simulations in The Well's HDF5 layout, of which each rank reads only its block.
+
+Layout       folder/data/{train,valid,test}/*.h5, one trajectory a file; fields (1, nx, ny, nz) or (1, frames, nx, ny, nz)
+             in ``t0_fields``.
+Tensors      x (batch, channels, nx, ny, nz, 1): static fields, scaled;   y (batch, 1, nx, ny, nz, T): one field at the frames
+             1..T (frame 0 is the initial state).
+Scaling      (f - mean) / deviation with constants of the whole training set, never of one sample: physical values matter.
+             Permeabilities, which span nine decades, enter as logarithms.
+Mirrors      The physics has no left and right: the mirror image of a sample in x or y is a sample that costs nothing.
+Reading      Every rank opens the file read-only and takes its hyperslab; serial HDF5 is enough. A problem on one rank is an
+             OSError on all.
+Reference    Ohana et al., "The Well", NeurIPS 2024 (the layout).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import wire
+from ..space import Space
+
+INPUTS = ("permeability_x", "permeability_z", "depth", "well_rate")
+LOGARITHMIC = ("permeability_x", "permeability_z")
+OUTPUT = "saturation"
+CACHE = 2**30  # bytes of blocks that a rank keeps in memory
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """(f - mean) / deviation for each input, in the order of INPUTS."""
+
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+
+
+class View(NamedTuple):
+    """A sample, or its mirror image along some of the space axes (0: x, 1: y): gravity acts along z, so it is one too."""
+
+    sample: int
+    mirrored: tuple[int, ...] = ()
+
+
+class Dataset:
+    """One split of the data set in ``folder``; every rank of ``comm`` makes the same calls.
+
+    Attributes: ``files``; ``cells`` (nx, ny, nz); ``frames`` T, without the initial one.
+    Raises OSError or ValueError on all ranks where there is no such data, or a file has another shape.
+    """
+
+    def __init__(self, comm: Any, folder: str | Path, split: str) -> None:
+        self.comm, self.split = comm, split
+        pattern = Path(folder) / "data" / split
+        self.files = wire.at_root(comm, lambda: sorted(pattern.glob("*.h5")))
+        if not self.files:
+            raise FileNotFoundError(
+                f"Dataset: no samples in {pattern}; make some with: python -m solvers run --out {folder}"
+            )
+        shapes = wire.together(
+            comm, lambda: [_shape(f) for i, f in enumerate(self.files) if i % comm.size == comm.rank]
+        )
+        every = {shape for part in wire.pool(comm, shapes) for shape in part}
+        if len(every) > 1:
+            raise ValueError(f"Dataset: the samples in {pattern} have different shapes: {sorted(every)}")
+        frames, *self.cells = every.pop()
+        self.frames = frames - 1
+        self.cache: dict[tuple, np.ndarray] = {}
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def scaling(self) -> Scaling:
+        """Mean and deviation of each input over all samples; the ranks share the work, and any number finds the same bits."""
+        sums, size = np.zeros((len(self), 3, len(INPUTS))), self.comm.size
+        for rank, part in enumerate(wire.pool(self.comm, wire.together(self.comm, self._sums))):
+            sums[rank::size] = part
+        count, first, second = sums.sum(axis=0)
+        mean = first / count
+        deviation = np.sqrt(np.maximum(second / count - mean**2, 0))
+        return Scaling(tuple(mean.tolist()), tuple(np.where(deviation > 0, deviation, 1.0).tolist()))
+
+    def _sums(self) -> np.ndarray:
+        """(number of cells, sum, sum of squares) of each input for each of this rank's share of the files."""
+        share = self.files[self.comm.rank :: self.comm.size]
+        sums = np.zeros((len(share), 3, len(INPUTS)))
+        for k, path in enumerate(share):
+            for i, name in enumerate(INPUTS):
+                f = _read(path, partial(_whole, name))
+                sums[k, :, i] = f.size, f.sum(), np.square(f).sum()
+        return sums
+
+    def read(self, views: Sequence[View], X: Space, Y: Space, scaling: Scaling) -> tuple[np.ndarray, np.ndarray]:
+        """This rank's blocks of the inputs (in X) and targets (in Y) of ``views``, one for each of the batch.
+
+        Raises ValueError where their number is not the batch of X, ValueError or OSError on all ranks where a file fails.
+        """
+        if not len(views) == X.shape[0] == Y.shape[0]:
+            raise ValueError(f"Dataset.read: expected {X.shape[0]} views, one for each of the batch, got {len(views)}")
+
+        def blocks() -> tuple[np.ndarray, np.ndarray]:
+            x, y = np.zeros(X.local_shape, X.dtype), np.zeros(Y.local_shape, Y.dtype)
+            if X.partition.active:
+                for row, b in enumerate(range(*X.local_box[0])):
+                    x[row] = self._inputs(views[b], X, scaling)
+                    y[row] = self._targets(views[b], Y)
+            return x, y
+
+        return wire.together(self.comm, blocks)
+
+    def _inputs(self, view: View, X: Space, scaling: Scaling) -> np.ndarray:
+        """(channels, nx, ny, nz, 1)"""
+
+        def read(fields: Any) -> np.ndarray:
+            channels = [_scale_free(name, self._block(fields[name], view, X)) for name in INPUTS]
+            scaled = [(f - m) / d for f, m, d in zip(channels, scaling.mean, scaling.deviation, strict=True)]
+            return np.stack(scaled)[..., None].astype(X.dtype)
+
+        return self._cached(("x", view, X.local_box, X.dtype.name, scaling), read)
+
+    def _targets(self, view: View, Y: Space) -> np.ndarray:
+        """(1, nx, ny, nz, T)"""
+
+        def read(fields: Any) -> np.ndarray:
+            return np.moveaxis(self._block(fields[OUTPUT], view, Y)[1:], 0, -1)[None].astype(Y.dtype)
+
+        return self._cached(("y", view, Y.local_box, Y.dtype.name), read)
+
+    def _block(self, field: Any, view: View, X: Space) -> np.ndarray:
+        """The hyperslab of X's block in (1, .., nx, ny, nz), from the other end and reversed where the view is mirrored."""
+        cut, turn = [], []
+        for axis, (start, stop) in enumerate(X.local_box[2:5]):
+            mirrored, n = axis in view.mirrored, self.cells[axis]
+            cut.append(slice(n - stop, n - start) if mirrored else slice(start, stop))
+            turn.append(slice(None, None, -1) if mirrored else slice(None))
+        return field[(0, ..., *cut)][(..., *turn)]
+
+    def _cached(self, key: tuple, read: Callable[[Any], np.ndarray]) -> np.ndarray:
+        if key in self.cache:
+            return self.cache[key]
+        block = _read(self.files[key[1].sample], read)
+        if sum(b.nbytes for b in self.cache.values()) + block.nbytes <= CACHE:
+            self.cache[key] = block
+        return block
+
+
+def _read(path: Path, read: Callable[[Any], Any]) -> Any:
+    """``read`` of the fields of a file. OSError where it is damaged, ValueError where an array in it is not finite."""
+    import h5py
+
+    try:
+        with h5py.File(path) as file:
+            found = read(file["t0_fields"])
+    except (OSError, KeyError) as error:
+        raise OSError(f"{path} cannot be read: {error}") from error
+    if isinstance(found, np.ndarray) and not np.all(np.isfinite(found)):
+        raise ValueError(f"{path} holds numbers that are not finite")
+    return found
+
+
+def _shape(path: Path) -> tuple[int, ...]:
+    """(frames, nx, ny, nz) of a sample's output."""
+
+    def read(fields: Any) -> tuple[int, ...]:
+        missing = {*INPUTS, OUTPUT} - set(fields)
+        if missing:
+            raise ValueError(f"{path} has no field {', '.join(sorted(missing))} in t0_fields")
+        shape = fields[OUTPUT].shape[1:]
+        unlike = [name for name in INPUTS if fields[name].shape[1:] != shape[1:]]
+        if len(shape) != 4 or unlike:
+            raise ValueError(
+                f"{path}: expected {OUTPUT} (1, frames, nx, ny, nz) and (1, nx, ny, nz) of {', '.join(INPUTS)}"
+            )
+        return shape
+
+    return _read(path, read)
+
+
+def _whole(name: str, fields: Any) -> np.ndarray:
+    return _scale_free(name, fields[name][0])
+
+
+def _scale_free(name: str, f: np.ndarray) -> np.ndarray:
+    f = f.astype(np.float64)
+    return np.log10(f) if name in LOGARITHMIC else f

@@ -1,0 +1,173 @@
+"""The training loop: one number of one loss, its gradient by adjoints, one step; then the next.
+
+Step         y, J = F.linearize(x);   L, l = loss.linearize(y, t);   dx, g = J.adjoint(l.adjoint(1.0));   w <- AdamW(w, g).
+Order        The samples of an epoch are permuted by (seed, epoch), alike on every rank and any number of ranks.
+Resume       A checkpoint is committed every few epochs with parameters, moments and history; training goes on from the
+             newest one, and gives what it would have given uninterrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..layers import Layer, RelativeL2
+from ..layers.layer import Blocks
+from ..space import Product
+from . import checkpoint
+from .dataset import Dataset, Scaling, View
+from .metrics import relative_l2
+from .optimizers import AdamW, clip, cosine_schedule
+
+
+@dataclass(frozen=True)
+class Training:
+    """What the loop is told: ``epochs`` over the samples in batches of the model's size, and how to step.
+
+    ``rate``: peak learning rate; ``warmup``: steps up to it; ``limit``: the gradient norm that is clipped to;
+    ``save_every``: epochs between checkpoints.
+    """
+
+    epochs: int = 16
+    rate: float = 5e-3
+    warmup: int = 20
+    limit: float = 1.0
+    weight_decay: float = 0.1
+    save_every: int = 5
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if min(self.epochs, self.save_every) < 1 or self.warmup < 0:
+            raise ValueError("Training: epochs and save_every must be at least 1, and warmup at least 0")
+        if not (self.rate > 0 and self.limit > 0 and self.weight_decay >= 0 and np.isfinite(self.rate + self.limit)):
+            raise ValueError("Training: rate and limit must be positive and finite, weight_decay not negative")
+
+
+@dataclass
+class Progress:
+    """Where training stands: finished epochs, their mean losses and held-out errors, and seconds of training."""
+
+    epoch: int = 0
+    loss: list[float] = field(default_factory=list)
+    held_out: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def fit(
+    model: Layer,
+    held_out_model: Layer,
+    train: Dataset,
+    held_out: Dataset,
+    scaling: Scaling,
+    plan: Training,
+    folder: Path,
+) -> Progress:
+    """Train ``model`` in place, from the newest checkpoint in ``folder`` where there is one; collective.
+
+    ``held_out_model``: the same network for a batch of one, for the held-out error. Shows a bar on rank 0.
+    Raises ArithmeticError on all ranks where the loss is not finite.
+    """
+    steps = len(train) // model.domain.shape[0]
+    if steps == 0:
+        raise ValueError(f"fit: a batch of {model.domain.shape[0]} needs as many samples, there are {len(train)}")
+    optimizer, loss = AdamW(weight_decay=plan.weight_decay), RelativeL2(model.range)
+    moments, progress = resume(model, optimizer, scaling, folder)
+    with progress_bar(model.domain.comm, "training", plan.epochs * steps, progress.epoch * steps) as bar:
+        while progress.epoch < plan.epochs:
+            start, losses = time.perf_counter(), []
+            for k, batch in enumerate(batches(len(train), model.domain.shape[0], plan.seed, progress.epoch)):
+                t = progress.epoch * steps + k + 1
+                x, y = train.read(batch, model.domain, model.range, scaling)
+                value, gradients = loss_and_gradients(model, loss, x, y)
+                gradients, norm = clip(Product(model.parameter_spaces), gradients, plan.limit)
+                if not np.isfinite(value + norm):
+                    raise ArithmeticError(
+                        f"fit: loss {value}, gradient norm {norm} at step {t}; lower the rate, or check the data"
+                    )
+                rate = cosine_schedule(t, plan.epochs * steps, plan.rate, plan.warmup)
+                model.parameters, moments = optimizer.step(model.parameters, gradients, moments, t, rate)
+                losses.append(value)
+                bar.update()
+            progress.epoch += 1
+            progress.loss.append(float(np.mean(losses)))
+            held_out_model.parameters = model.parameters
+            progress.held_out.append(float(np.mean(errors(held_out_model, held_out, scaling))))
+            progress.seconds += time.perf_counter() - start
+            bar.set_postfix(loss=f"{progress.loss[-1]:.3f}", held_out=f"{progress.held_out[-1]:.3f}")
+            if progress.epoch % plan.save_every == 0 or progress.epoch == plan.epochs:
+                save(model, moments, progress, scaling, folder)
+    return progress
+
+
+def loss_and_gradients(model: Layer, loss: Any, x: np.ndarray, target: np.ndarray) -> tuple[float, Blocks]:
+    """The loss at the present parameters and its gradient with respect to them."""
+    y, J = model.linearize(x)
+    value, derivative = loss.linearize(y, target)
+    _, gradients = J.adjoint(derivative.adjoint(1.0))
+    return value, gradients
+
+
+def errors(model: Layer, data: Dataset, scaling: Scaling) -> list[float]:
+    """The relative L2 error of each sample; ``model`` takes a batch of one."""
+    found = []
+    for i in range(len(data)):
+        x, y = data.read([View(i)], model.domain, model.range, scaling)
+        found.append(relative_l2(model.range, model(x), y))
+    return found
+
+
+def batches(samples: int, size: int, seed: int, epoch: int) -> list[list[View]]:
+    """An epoch's samples in batches, permuted and mirrored at random by (seed, epoch); a last incomplete batch is left out."""
+    rng = np.random.default_rng([seed, epoch])
+    mirrors = rng.integers(0, 2, (samples, 2))
+    views = [View(i, tuple(np.flatnonzero(mirrors[i]).tolist())) for i in rng.permutation(samples).tolist()]
+    return [views[i : i + size] for i in range(0, samples - size + 1, size)]
+
+
+def save(model: Layer, moments: tuple[Blocks, Blocks], progress: Progress, scaling: Scaling, folder: Path) -> None:
+    """Commit parameters, moments and history."""
+    parts = {"w": model.parameters, "m": moments[0], "v": moments[1]}
+    spaces = {f"{p}/{name}": space for p in parts for name, space in model.parameter_spaces.items()}
+    blocks = {f"{p}/{name}": block for p, part in parts.items() for name, block in part.items()}
+    checkpoint.save(folder, progress.epoch, spaces, blocks, {"progress": vars(progress), "scaling": vars(scaling)})
+
+
+def resume(model: Layer, optimizer: AdamW, scaling: Scaling, folder: Path) -> tuple[tuple[Blocks, Blocks], Progress]:
+    """Put the newest checkpoint's parameters into the model; its moments and history, or fresh ones where there is none.
+
+    Raises ValueError on all ranks where the checkpoint belongs to data of another scaling.
+    """
+    newest = checkpoint.latest(model.domain.comm, folder)
+    if newest is None:
+        return optimizer.start(model.parameters), Progress()
+    spaces = {f"{p}/{name}": space for p in "wmv" for name, space in model.parameter_spaces.items()}
+    blocks, extra = checkpoint.load(newest, spaces)
+    if extra["scaling"] != json.loads(json.dumps(vars(scaling))):
+        raise ValueError(f"{newest} was trained on other data; choose another folder, or delete it")
+    w, m, v = ({name: blocks[f"{p}/{name}"] for name in model.parameter_spaces} for p in "wmv")
+    model.parameters = w
+    return (m, v), Progress(**extra["progress"])
+
+
+def load_model(model: Layer, folder: Path) -> tuple[Progress, Scaling]:
+    """Put the newest checkpoint's parameters into ``model``, on any partition. FileNotFoundError where there is none."""
+    newest = checkpoint.latest(model.domain.comm, folder)
+    if newest is None:
+        raise FileNotFoundError(f"no checkpoint in {folder}; train first")
+    spaces = {f"w/{name}": space for name, space in model.parameter_spaces.items()}
+    blocks, extra = checkpoint.load(newest, spaces)
+    model.parameters = {name: blocks[f"w/{name}"] for name in model.parameter_spaces}
+    stored = extra["scaling"]
+    return Progress(**extra["progress"]), Scaling(tuple(stored["mean"]), tuple(stored["deviation"]))
+
+
+def progress_bar(comm: Any, what: str, total: int, done: int = 0) -> Any:
+    """A bar on rank 0, nothing elsewhere."""
+    from tqdm import tqdm
+
+    return tqdm(desc=what, total=total, initial=done, disable=comm.rank != 0, dynamic_ncols=True)
