@@ -1,0 +1,222 @@
+"""The command line of the solvers: ``python -m solvers simulate | plot | run | status | verify``.
+
+Exit codes: 0 done; 1 could not (the reason is one line on stderr, or the traceback of a sample that failed); 2 the
+command line is wrong; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections import Counter
+from dataclasses import fields
+from pathlib import Path
+
+from . import generate as data
+
+DEFAULTS = data.Settings()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.command(options)
+    except (ValueError, OSError, RuntimeError) as error:
+        print(f"python -m solvers {options.name}: {error}", file=sys.stderr)
+        return 1
+    except MemoryError as error:
+        print(f"python -m solvers {options.name}: not enough memory: {error or 'ask for less'}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"\ninterrupted; nothing complete is lost. {options.after_interrupt}", file=sys.stderr)
+        return 130
+
+
+def simulate(options: argparse.Namespace) -> int:
+    """One sample: draw a model, simulate it, write one file."""
+    from tqdm import tqdm
+
+    if options.index < 0:
+        raise ValueError(f"--index must be >= 0, got {options.index}")
+    _check_free(options.out)
+    plan = data.make_plan(_settings(options))
+    with tqdm(total=plan.settings.frames, unit="frame") as bar:
+        sample = data.make_sample(plan, options.index, progress=lambda _, text: _advance(bar, text))
+    data.write_sample(options.out, sample, plan.digest)
+    print(
+        f"{options.out}: {sample.provenance['steps']} steps, mass balance {sample.provenance['mass_balance_error']:.1e}"
+    )
+    return 0
+
+
+def plot(options: argparse.Namespace) -> int:
+    """A picture of one sample."""
+    from .generate.picture import plot_sample
+
+    picture = options.out or options.file.with_suffix(".png")
+    _check_free(picture)
+    plot_sample(data.read_sample(options.file), picture)
+    print(picture)
+    return 0
+
+
+def run(options: argparse.Namespace) -> int:
+    """A data set; the samples that are there stay."""
+    done = data.generate(
+        _settings(options),
+        options.out,
+        options.workers,
+        deep=options.deep,
+        max_failures=options.max_failures,
+        retry_failed=options.retry_failed,
+    )
+    print(
+        f"{done.out}: {done.made} samples made, {done.reused} reused, {len(done.failed)} failed, {done.seconds:.0f} s"
+    )
+    for record in done.failed:
+        print(f"  sample {record['index']} failed: {record['error']}")
+    return 0
+
+
+def status(options: argparse.Namespace) -> int:
+    """How many samples of each split are complete, missing, failed, damaged."""
+    settings, _ = data.read_plan(options.out)
+    states = data.survey(options.out)
+    kinds = ("complete", "missing", "failed", "damaged")
+    print(f"{'':8}" + "".join(f"{kind:>10}" for kind in kinds))
+    counts = Counter((settings.split_of(index), state) for index, (state, _) in states.items())
+    for split in ("train", "valid", "test"):
+        print(f"{split:8}" + "".join(f"{counts[split, kind]:10}" for kind in kinds))
+    return 0
+
+
+def verify(options: argparse.Namespace) -> int:
+    """Read every sample and compare its content with the sha256 it was written with."""
+    if options.path.is_dir():
+        states = data.survey(options.path, deep=True)
+        bad = {index: f"{state}: {detail}" for index, (state, detail) in states.items() if state != "complete"}
+        for index, fault in bad.items():
+            print(f"sample {index} {fault}")
+        print(f"{options.path}: {len(states) - len(bad)} of {len(states)} samples are complete and unchanged")
+        return 1 if bad else 0
+    data.check_sample(options.path, deep=True)
+    print(f"{options.path}: complete and unchanged")
+    return 0
+
+
+def _check_free(path: Path) -> None:
+    """Raise OSError where ``path`` cannot be written, or is there already: before the work, not after it."""
+    if path.exists():
+        raise FileExistsError(f"{path} is there already; give another --out, or delete it")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"no folder {path.parent} to write {path.name} into; make it, or give another --out")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise PermissionError(f"the folder {path.parent} is not writable; give another --out")
+
+
+def _advance(bar, text: str) -> None:
+    bar.set_postfix_str(text, refresh=False)
+    bar.update()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m solvers", description="Simulate CO2-brine flow; make training data."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    one = _command(
+        commands, simulate, "python -m solvers simulate --shape 16,16,8 --frames 5 --years 2 --out sample.h5"
+    )
+    one.add_argument("--out", type=Path, required=True, metavar="FILE.h5", help="the file to write, a new one")
+    one.add_argument("--index", type=int, default=0, help="which sample of the root seed (default: 0)")
+    _add_settings(one)
+
+    picture = _command(commands, plot, "python -m solvers plot sample.h5 --out sample.png")
+    picture.add_argument("file", type=Path, metavar="FILE.h5", help="a sample")
+    picture.add_argument(
+        "--out", type=Path, metavar="FILE.png", help="the picture, a new file (default: beside the sample)"
+    )
+
+    many = _command(
+        commands, run, "python -m solvers run --train 4 --valid 1 --test 1 --shape 16,16,8 --out data/small"
+    )
+    many.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="the data set's folder; run again to resume"
+    )
+    many.add_argument("--workers", type=int, help="processes (default: one per core)")
+    many.add_argument("--deep", action="store_true", help="read the samples that are there and compare their sha256")
+    many.add_argument("--max-failures", type=float, default=0.1, help="share of samples that may fail (default: 0.1)")
+    many.add_argument("--retry-failed", action="store_true", help="try samples again that failed in an earlier run")
+    for split in ("train", "valid", "test"):
+        many.add_argument(f"--{split}", type=int, help=f"number of samples (default: {getattr(DEFAULTS, split)})")
+    _add_settings(many)
+    many.set_defaults(after_interrupt="Run the same command again to go on.")
+
+    counts = _command(commands, status, "python -m solvers status data/small")
+    counts.add_argument("out", type=Path, metavar="DIR", help="the data set's folder")
+
+    check = _command(commands, verify, "python -m solvers verify data/small")
+    check.add_argument("path", type=Path, metavar="DIR|FILE.h5", help="a data set or one sample")
+    return parser
+
+
+def _command(commands, function, example: str) -> argparse.ArgumentParser:
+    parser = commands.add_parser(
+        function.__name__,
+        help=function.__doc__,
+        description=function.__doc__,
+        epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(command=function, name=function.__name__, after_interrupt="")
+    return parser
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    """The options that describe a sample; what is not given keeps the default of Settings."""
+    group = parser.add_argument_group("the samples")
+
+    def add(name: str, metavar: str, read, text: str) -> None:
+        default = getattr(DEFAULTS, name)
+        shown = ",".join(f"{v:g}" for v in default) if isinstance(default, tuple) else default
+        option = "--" + name.replace("_", "-")
+        group.add_argument(option, metavar=metavar, type=read, help=f"{text} (default: {shown})")
+
+    add("shape", "NX,NY,NZ", _numbers(int, 3), "cells")
+    add("spacing", "DX,DY,DZ", _numbers(float, 3), "size of a cell, m")
+    add("years", "YEARS", float, "simulated time")
+    add("frames", "N", int, "report times after the initial state")
+    add("rate", "LOW,HIGH", _numbers(float, 2), "range of the total rate, m3/s of CO2")
+    add("root_seed", "SEED", int, "the seed of everything that is drawn")
+    add("tops", "FILE", str, "a real top surface, HDF5 'tops' or Eclipse TOPS, m")
+    add("tops_shape", "NX,NY", _numbers(int, 2), "its columns; an Eclipse file does not say them")
+    add("tops_spacing", "DX,DY", _numbers(float, 2), "distance of its columns, m")
+    add("tops_crop", "I0,I1,J0,J1", _numbers(int, 4), "keep its columns I0 to I1 - 1, J0 to J1 - 1 only")
+
+
+def _numbers(kind: type, count: int):
+    """A reader of ``count`` numbers separated by commas."""
+
+    def read(text: str) -> tuple:
+        try:
+            values = tuple(kind(word) for word in text.split(","))
+        except ValueError:
+            values = ()
+        if len(values) != count:
+            named = "whole numbers" if kind is int else "numbers"
+            raise argparse.ArgumentTypeError(f"expected {count} {named} separated by commas, got {text!r}")
+        return values
+
+    return read
+
+
+def _settings(options: argparse.Namespace) -> data.Settings:
+    given = {field.name: getattr(options, field.name, None) for field in fields(data.Settings)}
+    return data.Settings(**{name: value for name, value in given.items() if value is not None})
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,51 @@
+"""Files that are whole or absent: written under a temporary name, made durable, then renamed.
+
+    write NAME.partial -> fsync -> rename to NAME -> fsync the directory
+
+A rename within a directory is atomic, so a reader never sees half a file and a killed writer leaves only a
+``.partial``, which no reader of ``*.h5`` picks up and the next run sweeps away.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+PARTIAL = ".partial"
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file of ``content``, replacing what has the name ``path``. Raises OSError (full disk, no permission)."""
+    partial = path.with_name(path.name + PARTIAL)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(content)
+        _sync(partial)
+        os.replace(partial, path)
+        _sync(path.parent)
+    except BaseException as error:
+        _discard(partial)
+        if isinstance(error, OSError):
+            raise OSError(f"cannot write {path}: {error}") from error
+        raise
+
+
+def sweep_partial(folder: Path, pattern: str) -> None:
+    """Remove what an interrupted run left half written of the files ``pattern`` (a glob) under ``folder``, and no more."""
+    for partial in folder.glob(pattern + PARTIAL):
+        _discard(partial)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _discard(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        pass  # the folder is gone or read-only: the error that brought us here says more

@@ -1,0 +1,153 @@
+"""Assembly: the residual of one implicit time step, and its Jacobian beside it.
+
+Unknowns     x = (p_0, S_0, p_1, S_1, ..., P_0, ...): brine pressure and CO2 saturation of each cell, then the bottom-hole
+             pressures. Equations in the same order: brine, CO2 of each cell, then the wells.
+Residual     R = (M(x) - M(x_old)) / dt + div F(x) - q(x, x_old) = 0,  and  sum of q = rate  for each well;
+                 M = V r b s                      what a cell holds: V its pore volume, r(p) the pores' expansion
+                 F = T (lambda b)_up dphi,  dphi = p_l - p_r - g (z_l - z_r) (rho_l + rho_r) / 2
+             from the left to the right cell of a face; "up" is the cell that the phase flows from. All in reference
+             m3/s: a mass divided by the phase's reference density. r takes the brine's pressure p, not a mean of the
+             two phases'.
+Jacobian     One 2 x 2 block [equation, unknown] per cell and two per face, and the wells' rows and columns. Where its
+             entries stand never changes, so the order that sorts them into CSR is found once.
+Purity       ``residual`` and ``jacobian`` depend on their arguments alone; x_old enters through M(x_old) and the wells'
+             head. R is analytic in x between switches of upwind direction or check valves, and takes complex x.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.sparse import csr_matrix
+
+from .fluids import BRINE, CO2, GRAVITY, expansion
+from .injection import inflow, starting_pressure
+from .phases import Phase, evaluate_phases
+from .reservoir import Reservoir, State
+
+
+class Assembly:
+    """The discrete equations of a ``Reservoir``; vectors have ``size`` = 2 ``cells`` + wells entries."""
+
+    def __init__(self, reservoir: Reservoir) -> None:
+        self.reservoir = reservoir
+        self.fluids, self.rock, self.wells = reservoir.fluids, reservoir.rock, reservoir.perforations
+        self.cells, self.pore_volume = reservoir.grid.size, reservoir.pore_volume
+        self.size = 2 * self.cells + self.wells.rate.size
+        self.left, self.right = reservoir.grid.faces
+        self.transmissibility = reservoir.transmissibility
+        depth = reservoir.grid.depth.ravel()
+        self.gravity_drop = GRAVITY * (depth[self.left] - depth[self.right])
+        self.to_left, self.to_right = (_sum_into(cell, self.cells) for cell in (self.left, self.right))
+        self._order, self.pattern = self._find_pattern()
+
+    def pack(self, state: State) -> np.ndarray:
+        """The vector of ``state``, with the bottom-hole pressures that would drive the wells' rates into it."""
+        p, S = np.ravel(state.pressure), np.ravel(state.saturation)
+        P = starting_pressure(self.wells, self.fluids, evaluate_phases(self.fluids, p, S))
+        return np.concatenate([np.stack([p, S], axis=1).ravel(), P])
+
+    def unpack(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(p, S, P): views of ``x``."""
+        n = 2 * self.cells
+        return x[0:n:2], x[1:n:2], x[n:]
+
+    def residual(self, x: np.ndarray, x_old: np.ndarray, dt: float) -> np.ndarray:
+        """R of the step from ``x_old`` to ``x`` in ``dt`` seconds, reference m3/s."""
+        return self.linearize(x, x_old, dt)[0]
+
+    def jacobian(self, x: np.ndarray, x_old: np.ndarray, dt: float) -> csr_matrix:
+        """dR/dx, by rows."""
+        return self.linearize(x, x_old, dt)[1]
+
+    def linearize(self, x: np.ndarray, x_old: np.ndarray, dt: float) -> tuple[np.ndarray, csr_matrix]:
+        """(R, dR/dx): the two share nearly all of their work."""
+        n, wells = 2 * self.cells, self.wells
+        phases, old = (evaluate_phases(self.fluids, *self.unpack(v)[:2]) for v in (x, x_old))
+        held, d_held = self._held(x, phases)
+        before, _ = self._held(x_old, old)
+        flux, d_left, d_right = self._flux(phases)
+        q, d_cell, d_well = inflow(wells, self.fluids, self.unpack(x)[2], phases, old)
+
+        R, diagonal = np.empty(self.size, x.dtype), d_held / dt
+        for a in (BRINE, CO2):
+            R[a:n:2] = (held[a] - before[a]) / dt + self.to_left @ flux[a] - self.to_right @ flux[a]
+            for u in (0, 1):
+                diagonal[a, u] += self.to_left @ d_left[a, u] - self.to_right @ d_right[a, u]
+        R[n:] = -wells.rate
+        np.add.at(R, n + wells.well, q)
+        np.subtract.at(R, 2 * wells.cell + CO2, q)
+        for u in (0, 1):
+            np.subtract.at(diagonal[CO2, u], wells.cell, d_cell[u])
+        d_rate = np.bincount(wells.well, d_well.real, wells.rate.size)
+        return R, self._matrix([diagonal, d_right, -d_left, -d_well, d_cell, d_rate])
+
+    def held(self, x: np.ndarray) -> np.ndarray:
+        """M(x): reference cubic metres of brine and of CO2 in each cell, (2, cells)."""
+        return self._held(x, evaluate_phases(self.fluids, *self.unpack(x)[:2]))[0]
+
+    def in_place(self, x: np.ndarray) -> np.ndarray:
+        """(brine, CO2) in the box itself, reference m3: the boundary's multipliers are left out.
+
+        What errors of mass are relative to: the aquifer's volume must not make them look small.
+        """
+        return (self.held(x) / self.reservoir.multiplier).sum(axis=1)
+
+    def _held(self, x: np.ndarray, phases: tuple[Phase, Phase]) -> tuple[np.ndarray, np.ndarray]:
+        """M, [phase, cell], and dM, [phase, unknown, cell]."""
+        p, _, _ = self.unpack(x)
+        r, dr = expansion(p, self.rock.compressibility, self.rock.reference_pressure)
+        V, held, d_held = self.pore_volume, np.empty((2, self.cells), x.dtype), np.empty((2, 2, self.cells), x.dtype)
+        for a, f in enumerate(phases):
+            held[a] = V * r * f.b * f.saturation
+            d_held[a, 0] = V * f.saturation * (dr * f.b + r * f.db)
+            d_held[a, 1] = V * r * (f.b * f.sign + f.saturation * f.db * f.slope)
+        return held, d_held
+
+    def _flux(self, phases: tuple[Phase, Phase]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """F, [phase, face], and its derivatives by the left and by the right cell's unknowns, [phase, unknown, face]."""
+        left, right, T = self.left, self.right, self.transmissibility
+        dtype = phases[CO2].pressure.dtype
+        flux = np.empty((2, T.size), dtype)
+        d_left, d_right = np.empty((2, 2, T.size), dtype), np.empty((2, 2, T.size), dtype)
+        for a, f in enumerate(phases):
+            weight = 0.5 * self.fluids.density[a] * self.gravity_drop
+            dphi = f.pressure[left] - f.pressure[right] - weight * (f.b[left] + f.b[right])
+            from_left = dphi.real >= 0.0
+            up = np.where(from_left, left, right)
+            mobile = T * (f.lam * f.b)[up]
+            flux[a] = mobile * dphi
+            by_p_left, by_p_right = mobile * (1.0 - weight * f.db[left]), mobile * (-1.0 - weight * f.db[right])
+            by_p_up = T * (f.lam * f.db)[up] * dphi
+            by_S_up = T * (f.dlam * f.b + f.lam * f.db * f.slope)[up] * dphi
+            d_left[a] = by_p_left + from_left * by_p_up, from_left * by_S_up
+            d_right[a] = by_p_right + ~from_left * by_p_up, ~from_left * by_S_up
+            if f.slope.any():  # capillary pressure
+                d_left[a, 1] += by_p_left * f.slope[left]
+                d_right[a, 1] += by_p_right * f.slope[right]
+        return flux, d_left, d_right
+
+    def _find_pattern(self) -> tuple[np.ndarray, csr_matrix]:
+        """(order, pattern): the values of ``linearize``, in this order, are the data of a Jacobian with that sparsity."""
+        cell, n = np.arange(self.cells), 2 * self.cells
+        well, wells = n + self.wells.well, n + np.arange(self.wells.rate.size)
+        rows, columns = [], []
+        for row, column in ((cell, cell), (self.left, self.right), (self.right, self.left)):
+            rows += [2 * row + a for a in (BRINE, CO2) for _ in (0, 1)]
+            columns += [2 * column + u for _ in (BRINE, CO2) for u in (0, 1)]
+        rows += [2 * self.wells.cell + CO2, well, well, wells]
+        columns += [well, 2 * self.wells.cell, 2 * self.wells.cell + 1, wells]
+        row, column = np.concatenate(rows), np.concatenate(columns)
+        order = np.lexsort((column, row))
+        starts = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=self.size))]).astype(np.int32)
+        return order, csr_matrix((np.ones(order.size), column[order].astype(np.int32), starts), (self.size, self.size))
+
+    def _matrix(self, values: list[np.ndarray]) -> csr_matrix:
+        data = np.concatenate([v.real.ravel() for v in values])[self._order]
+        matrix = csr_matrix((data, self.pattern.indices, self.pattern.indptr), self.pattern.shape)
+        matrix.has_sorted_indices = matrix.has_canonical_format = True
+        return matrix
+
+
+def _sum_into(cell: np.ndarray, cells: int) -> csr_matrix:
+    """The matrix that adds what is given per face to the face's ``cell``."""
+    return csr_matrix((np.ones(cell.size), (cell, np.arange(cell.size))), (cells, cell.size))

@@ -1,0 +1,71 @@
+"""Newton's method for one implicit time step.
+
+Iteration    J(x) dx = -R(x);  x <- x + dx,  with |dS| cut to 0.2 in each cell and S kept in [0, 1 - S_wr]. The upwind
+             directions are found anew in each iterate. Cutting S loses mass; so convergence is judged after it, on R.
+Stops when   max |R dt / V| <= tolerance over all cells (V the pore volume: an error of saturation in one step), and
+             |sum R dt| <= mass_tolerance times the mass in place and injected, for each phase and over the wells; in
+             place: in the box itself, without the multiples that stand for aquifers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy.sparse import csr_matrix
+
+from .assembly import Assembly
+from .control import StepControl, StepFailed
+from .fluids import CO2
+
+LARGEST_CHANGE = 0.2  # of a saturation in one iteration
+
+
+def solve_step(
+    assembly: Assembly,
+    solve: Callable[[csr_matrix, np.ndarray], np.ndarray],
+    x_old: np.ndarray,
+    dt: float,
+    control: StepControl,
+) -> tuple[np.ndarray, int]:
+    """(x, iterations) with R(x, x_old, dt) = 0 within the tolerances. Raises StepFailed."""
+    x = x_old.copy()
+    scale = _mass_scale(assembly, x_old, dt)
+    for iteration in range(control.most_iterations + 1):
+        R, jacobian = assembly.linearize(x, x_old, dt)
+        local, total = _errors(assembly, R, dt, scale)
+        if not np.isfinite(local + total):
+            raise StepFailed("The residual is not a finite number", iteration)
+        if iteration and local <= control.tolerance and total <= control.mass_tolerance:
+            return x, iteration
+        if iteration < control.most_iterations:
+            x = _update(assembly, x, solve(jacobian, -R))
+    raise StepFailed(
+        f"Newton's method did not converge in {iteration} iterations: max |R dt / V| = {local:.1e} "
+        f"(tolerance {control.tolerance:.0e}), mass {total:.1e} (tolerance {control.mass_tolerance:.0e})",
+        iteration,
+    )
+
+
+def _mass_scale(assembly: Assembly, x_old: np.ndarray, dt: float) -> np.ndarray:
+    """The reference masses (brine, CO2): in the box before the step, and injected in it."""
+    scale = assembly.in_place(x_old)
+    scale[CO2] += assembly.wells.rate.sum() * dt
+    return np.maximum(scale, np.finfo(float).tiny)
+
+
+def _errors(assembly: Assembly, R: np.ndarray, dt: float, scale: np.ndarray) -> tuple[float, float]:
+    """(largest change of saturation that a cell's residual stands for, relative error of the phases' masses)."""
+    cells, wells = R[: 2 * assembly.cells].reshape(-1, 2), R[2 * assembly.cells :]
+    imbalance = np.abs(cells.sum(axis=0))
+    imbalance[CO2] += np.abs(wells).sum()
+    return np.abs(cells / assembly.pore_volume[:, None]).max() * dt, (imbalance * dt / scale).max()
+
+
+def _update(assembly: Assembly, x: np.ndarray, dx: np.ndarray) -> np.ndarray:
+    x = x + dx
+    _, S, _ = assembly.unpack(x)
+    _, dS, _ = assembly.unpack(dx)
+    S += np.clip(dS, -LARGEST_CHANGE, LARGEST_CHANGE) - dS
+    np.clip(S, 0.0, assembly.fluids.relative_permeability.largest_saturation, out=S)
+    return x

@@ -1,0 +1,97 @@
+"""Relative permeability (Corey) and capillary pressure (Brooks-Corey) as functions of the CO2 saturation S.
+
+Effective    e = (1 - S - S_wr) / (1 - S_wr - S_nr): 1 where only brine flows, 0 where only CO2 does; clipped to 0..1.
+Corey        k_rw = e^n_w,   k_rn = (1 - e)^n_n. With ``table_points`` the two are interpolated linearly between that
+             many equidistant saturations from S = 0 to S = 1 - S_wr, as a simulator's input deck has them.
+Brooks-Corey p_c = p_n - p_w = p_e s^(-1/lambda),   s = (1 - S - S_wr) / (1 - S_wr). It has no bound at s = 0, so below
+             s_0 it goes on along its tangent. p_e is the entry pressure: where it steps up between two rocks, CO2 is held
+             back until its own pressure has risen as much: a capillary seal.
+Derivatives  d/dS stands beside each value; at the ends of an interval it is the one-sided derivative from inside.
+Reference    Corey (1954); Brooks and Corey (1964).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+Pair = tuple[np.ndarray, np.ndarray]  # a value and its derivative with respect to S
+
+
+@dataclass(frozen=True)
+class Corey:
+    """Corey relative permeabilities: ``exponents`` and ``residuals`` of (brine, CO2); ``table_points``: None for the formula.
+
+    Raises ValueError where an exponent is below 1 or residuals are not in 0..1 with a sum below 1.
+    """
+
+    exponents: tuple[float, float] = (2.0, 2.0)
+    residuals: tuple[float, float] = (0.2, 0.0)
+    table_points: int | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.exponents) != 2 or not all(1.0 <= n < np.inf for n in self.exponents):
+            raise ValueError(f"Corey: expected exponents (brine, CO2) of at least 1, got {self.exponents}")
+        if len(self.residuals) != 2 or not (min(self.residuals) >= 0.0 and sum(self.residuals) < 1.0):
+            raise ValueError(f"Corey: expected residuals (brine, CO2) >= 0 with a sum below 1, got {self.residuals}")
+        if self.table_points is not None and self.table_points < 2:
+            raise ValueError(f"Corey: a table needs at least 2 points, got {self.table_points}")
+
+    @property
+    def largest_saturation(self) -> float:
+        """The CO2 saturation at which brine no longer flows, 1 - S_wr."""
+        return 1.0 - self.residuals[0]
+
+    def evaluate(self, saturation: np.ndarray) -> tuple[Pair, Pair]:
+        """((k_rw, dk_rw/dS), (k_rn, dk_rn/dS)) at the CO2 ``saturation``, an array of any shape."""
+        return self._formula(saturation) if self.table_points is None else self._interpolated(saturation)
+
+    def _formula(self, saturation: np.ndarray) -> tuple[Pair, Pair]:
+        (n_w, n_n), width = self.exponents, 1.0 - self.residuals[0] - self.residuals[1]
+        e = (1.0 - saturation - self.residuals[0]) / width
+        slope = np.where((e.real >= 0.0) & (e.real <= 1.0), -1.0 / width, 0.0)  # de/dS
+        e = np.where(e.real < 0.0, 0.0, np.where(e.real > 1.0, 1.0, e))
+        brine = e**n_w, n_w * e ** (n_w - 1.0) * slope
+        co2 = (1.0 - e) ** n_n, -n_n * (1.0 - e) ** (n_n - 1.0) * slope
+        return brine, co2
+
+    def _interpolated(self, saturation: np.ndarray) -> tuple[Pair, Pair]:
+        points = np.linspace(0.0, self.largest_saturation, self.table_points)
+        step = points[1]
+        place = np.clip((saturation.real / step).astype(int), 0, points.size - 2)
+        weight = saturation / step - place
+        result = []
+        for values, _ in self._formula(points):
+            rise = np.diff(values)[place]
+            result.append((values[place] + weight * rise, rise / step))
+        return result[0], result[1]
+
+
+@dataclass(frozen=True)
+class BrooksCorey:
+    """Brooks-Corey capillary pressure: ``entry_pressure`` p_e in Pa (a number, or an array (nx, ny, nz): one per cell),
+    ``exponent`` lambda, ``linear_below`` the effective brine saturation s_0 under which the curve is its tangent.
+
+    Raises ValueError where an entry pressure is negative or not finite, or the other numbers are out of range.
+    """
+
+    entry_pressure: float | np.ndarray
+    exponent: float = 2.0
+    linear_below: float = 0.05
+
+    def __post_init__(self) -> None:
+        entry = np.asarray(self.entry_pressure, dtype=np.float64)
+        if not (np.isfinite(entry).all() and entry.min() >= 0.0):
+            raise ValueError("BrooksCorey: expected entry pressures in Pa, finite and >= 0")
+        if not (0.0 < self.exponent < np.inf and 0.0 < self.linear_below < 1.0):
+            raise ValueError(
+                f"BrooksCorey: expected exponent > 0 and linear_below in 0..1, got {self.exponent}, {self.linear_below}"
+            )
+
+    def evaluate(self, effective: np.ndarray) -> Pair:
+        """(p_c, dp_c/ds) in Pa at the ``effective`` brine saturation s, an array of flat cell order."""
+        entry, power = np.ravel(self.entry_pressure), -1.0 / self.exponent
+        s = np.where(effective.real < self.linear_below, self.linear_below, effective)
+        slope = entry * power * s ** (power - 1.0)
+        return entry * s**power + slope * (effective - s), slope
