@@ -1,0 +1,122 @@
+"""The configuration of a training: a TOML file.
+
+data = "data"                  # the data set's folder, relative to this file
+out = "training"               # where checkpoints and results go
+batch = 1
+grid = [1, 1, 2, 1, 1, 1]      # ranks along batch, channels, x, y, z, time; default: all along x
+
+[model]
+width = 12
+modes = [6, 6, 4, 5]           # low (and as many high) frequencies along x, y, z; low ones along time
+blocks = 4
+
+[training]
+epochs = 40
+rate = 2e-3
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from ..models import FNO
+from ..partition import Partition
+from ..space import Space
+from ..training import Dataset, Training
+from ..training.dataset import INPUTS
+
+
+@dataclass(frozen=True)
+class Model:
+    """The network's sizes; see ``models.fno``."""
+
+    width: int = 12
+    modes: tuple[int, ...] = (4, 4, 4, 3)
+    blocks: int = 4
+    hidden: int = 32
+    dtype: str = "float32"
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Config:
+    """A training: where its data are, where its results go, the network and the loop."""
+
+    data: Path
+    out: Path
+    batch: int = 1
+    grid: tuple[int, ...] | None = None
+    model: Model = Model()
+    training: Training = Training()
+
+    def __post_init__(self) -> None:
+        if self.batch < 1:
+            raise ValueError(f"batch must be at least 1, got {self.batch}")
+
+    def network(self, comm: Any, data: Dataset, batch: int | None = None) -> FNO:
+        """The FNO for this data set on the ranks of ``comm``, for ``batch`` samples at a time.
+
+        Raises ValueError where the grid needs more ranks than there are, or the modes do not fit.
+        """
+        P = Partition(comm, self.grid or (1, 1, comm.size, 1, 1, 1))
+        X = Space(P, (batch or self.batch, len(INPUTS), *data.cells, 1), self.model.dtype)
+        m = self.model
+        return FNO(X, m.width, m.modes, m.blocks, out_timesteps=data.frames, hidden=m.hidden, seed=m.seed)
+
+
+def read(path: Path) -> Config:
+    """The configuration in a TOML file. OSError or ValueError where it cannot be read, or says what is not known."""
+    try:
+        table = tomllib.loads(Path(path).read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: {error}") from error
+    for name in ("data", "out"):
+        if name not in table:
+            raise ValueError(f'{path}: expected an entry {name} = "FOLDER"')
+        if not isinstance(table[name], str):
+            raise ValueError(f"{path}: {name} must be the name of a folder, got {table[name]!r}")
+        table[name] = Path(path).resolve().parent / table[name]
+    table["model"] = _section(path, "model", Model, table.get("model", {}))
+    table["training"] = _section(path, "training", Training, table.get("training", {}))
+    return _section(path, "the file", Config, table)
+
+
+def write(path: Path, config: Config) -> None:
+    """Write ``config`` as TOML; its folders must lie beside the file."""
+    here = Path(path).resolve().parent
+    lines = [f'{name} = "{Path(getattr(config, name)).resolve().relative_to(here)}"' for name in ("data", "out")]
+    lines += [f"batch = {config.batch}"] + ([f"grid = {json.dumps(config.grid)}"] if config.grid else [])
+    for section in ("model", "training"):
+        lines += ["", f"[{section}]"]
+        lines += [f"{name} = {json.dumps(value)}" for name, value in asdict(getattr(config, section)).items()]
+    Path(path).write_text("\n".join(lines) + "\n")
+
+
+def _section(path: Path, name: str, kind: type, table: Any) -> Any:
+    """``kind`` with the entries of a table. ValueError where there is one that it does not know, or of another type."""
+    if not isinstance(table, dict):
+        raise ValueError(f"{path}: {name} must be a section [{name}], got {table!r}")
+    known = {f.name: f.default for f in fields(kind)}
+    unknown = sorted(set(table) - set(known))
+    if unknown:
+        raise ValueError(f"{path}: {name} has no entry {', '.join(unknown)}; there are {', '.join(known)}")
+    for key, value in table.items():
+        if not _fits(value, known[key]):
+            raise ValueError(f"{path}: {name}: {key} must be like {known[key]!r}, got {value!r}")
+    try:
+        return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in table.items()})
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _fits(value: Any, default: Any) -> bool:
+    """Whether a value of TOML can stand for the default."""
+    if isinstance(default, tuple) or default is None:
+        return isinstance(value, list) and all(type(v) is int for v in value)
+    if isinstance(default, float):
+        return type(value) in (int, float)
+    return type(value) is type(default) if isinstance(default, (int, str)) else True

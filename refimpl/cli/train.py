@@ -1,0 +1,44 @@
+"""Train a Fourier neural operator on a data set, model-parallel over the ranks of mpiexec.
+
+The configuration is a TOML file; ``refimpl demo`` writes one. A training that was interrupted goes on from its newest
+checkpoint with --resume, on any number of ranks.
+
+example:
+    mpiexec -n 2 refimpl train report/train.toml --resume
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", type=Path, help="the TOML file")
+    parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint")
+
+
+def run(args: argparse.Namespace) -> int:
+    from .. import wire
+    from ..training import Dataset, fit
+    from ..training.checkpoint import latest
+    from .config import read
+
+    comm = wire.world()
+    config = wire.together(comm, lambda: read(args.config))
+    if not args.resume and latest(comm, config.out) is not None:
+        raise ValueError(f"{config.out} holds a checkpoint; say --resume to go on from it, or choose another out")
+    train, valid = Dataset(comm, config.data, "train"), Dataset(comm, config.data, "valid")
+    model, single = config.network(comm, train), config.network(comm, train, batch=1)
+    if comm.rank == 0:
+        print(
+            f"training {model.parameter_count:,} parameters on {comm.size} ranks, grid {model.domain.partition.shape}: "
+            f"{len(train)} samples of {' x '.join(map(str, train.cells))} cells x {train.frames} frames",
+            flush=True,
+        )
+    progress = fit(model, single, train, valid, train.scaling(), config.training, config.out)
+    if comm.rank == 0:
+        print(
+            f"trained {progress.epoch} epochs in {progress.seconds:.0f} s; held-out error {progress.held_out[-1]:.3f}"
+        )
+    return 0
