@@ -1,0 +1,184 @@
+"""The command line under a real mpiexec: mistakes are told once, in one line; a killed rank ends the job."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from test_training import make_data
+
+from refimpl.cli.config import Config, Model, read, write
+from refimpl.cli.launch import environment, mpiexec
+from refimpl.training import Training
+
+SMALL = Model(width=3, modes=(2, 2, 1, 2), blocks=1, hidden=4, dtype="float64")
+
+
+@pytest.fixture
+def config(tmp_path):
+    make_data(tmp_path)
+    (tmp_path / "data" / "test").mkdir()
+    (tmp_path / "data" / "test" / "sample-0.h5").hardlink_to(tmp_path / "data" / "valid" / "sample-0.h5")
+    path = tmp_path / "train.toml"
+    write(path, Config(data=tmp_path, out=tmp_path / "out", model=SMALL, training=Training(epochs=2)))
+    return path
+
+
+def refimpl(*arguments, ranks=2):
+    command = [mpiexec(), "-n", str(ranks), sys.executable, "-m", "refimpl", *map(str, arguments)]
+    return subprocess.run(command, env=environment(ranks), capture_output=True, text=True, timeout=60, check=False)
+
+
+def lines(done):
+    return [line for line in done.stderr.splitlines() if line.startswith("refimpl")]
+
+
+def test_train_then_evaluate_then_verify(config):
+    assert refimpl("train", config).returncode == 0
+    evaluated = refimpl("evaluate", config)
+    assert evaluated.returncode == 0 and "relative L2 error, network" in evaluated.stdout
+    assert (config.parent / "out" / "evaluation.json").exists()
+    verified = refimpl("verify", "--config", config, ranks=1)
+    assert verified.returncode == 0 and "the trained FNO" in verified.stdout and "FAILED" not in verified.stdout
+
+
+def test_a_second_training_needs_resume_and_then_has_nothing_to_do(config):
+    assert refimpl("train", config).returncode == 0
+    again = refimpl("train", config)
+    assert again.returncode == 1 and len(lines(again)) == 1 and "--resume" in again.stderr
+    assert "Traceback" not in again.stderr
+    assert refimpl("train", config, "--resume", ranks=1).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("width", "wdith", "no entry wdith"),
+        ("modes = [2, 2, 1, 2]", "modes = [9, 2, 1, 2]", "holds 1 to 3 modes"),
+        ("batch = 1", "batch = 1\ngrid = [1, 1, 4, 1, 1, 1]", "needs 4 ranks"),
+        ("batch = 1", "batch = 1\ngrid = [1, 1, 1, 1, 1, 2]", "must be whole"),
+        ("epochs = 2", "epochs = ", "train.toml"),
+        ('data = "."', 'data = "nowhere"', "no samples in"),
+        ('data = "."', "data = 3", "must be the name of a folder"),
+        ("width = 3", 'width = "a"', "width must be like 12"),
+        ("epochs = 2", "epochs = 0", "epochs and save_every must be at least 1"),
+        ("batch = 1", "batch = 0", "batch must be at least 1"),
+    ],
+)
+def test_a_mistake_in_the_configuration_is_told_once(config, old, new, told):
+    text = config.read_text()
+    assert old in text
+    config.write_text(text.replace(old, new))
+    done = refimpl("train", config)
+    assert done.returncode == 1 and told in done.stderr and "Traceback" not in done.stderr
+    assert len(lines(done)) == 1
+
+
+def test_more_ranks_than_cells_train_too(config):
+    assert refimpl("train", config, ranks=8).returncode == 0
+
+
+def test_an_unwritable_out_is_told_once(config):
+    (config.parent / "out").write_text("a file, not a folder")
+    done = refimpl("train", config)
+    assert done.returncode == 1 and len(lines(done)) == 1 and "Traceback" not in done.stderr
+
+
+def test_a_killed_rank_ends_the_job_and_what_was_complete_stays(config):
+    config.write_text(
+        config.read_text().replace("epochs = 2", "epochs = 100000").replace("save_every = 5", "save_every = 1")
+    )
+    command = [mpiexec(), "-n", "2", sys.executable, "-m", "refimpl", "train", str(config)]
+    with subprocess.Popen(command, env=environment(2), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as job:
+        wait_until(lambda: list((config.parent / "out").glob("step-*/index.json")))
+        os.kill(ranks_of(job.pid)[-1], signal.SIGKILL)
+        start = time.monotonic()
+        assert job.wait(timeout=10) != 0
+        assert time.monotonic() - start < 10
+    assert refimpl("evaluate", config).returncode == 0
+
+
+def wait_until(ready, seconds=40):
+    deadline = time.monotonic() + seconds
+    while not ready():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def ranks_of(parent: int) -> list[int]:
+    """The descendants of a process that run Python, by /proc."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            text = stat.read_text()
+        except OSError:
+            continue
+        pid, ppid = int(text.split()[0]), int(text.rsplit(")", 1)[1].split()[1])
+        if ppid == parent:
+            found += [pid] if "python" in text.split("(")[1] else ranks_of(pid)
+    return sorted(found)
+
+
+def test_no_mpiexec_is_told_in_one_line(tmp_path):
+    fake = tmp_path / "python"
+    fake.symlink_to(sys.executable)
+    script = (
+        f"import sys; sys.executable = {str(fake)!r}\n"
+        "from refimpl.cli import launch\n"
+        "try: launch.mpiexec()\n"
+        "except RuntimeError as error: print(error)\n"
+    )
+    env = {**os.environ, "PATH": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, check=True)
+    assert "refimpl[mpich]" in done.stdout
+
+
+def test_no_mpi_library_is_told_in_one_line():
+    code = "import sys; sys.modules['mpi4py'] = None; from refimpl.cli import main; sys.exit(main(['verify']))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1 and "refimpl[mpich]" in done.stderr
+
+
+def test_the_demo_makes_its_page_and_reuses_what_is_there(tmp_path):
+    command = [sys.executable, "-m", "refimpl", "demo", "--out", str(tmp_path / "out")]
+    command += ["--cells", "6,6,6", "--samples", "2", "--epochs", "1"]
+    first = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert first.returncode == 0, first.stderr
+    made = [p for p in (tmp_path / "out").rglob("*") if p.suffix == ".h5" and p.name != "predictions.h5"]
+    times = {p: p.stat().st_mtime_ns for p in made}
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert len(made) > 12 and "FAILED" not in page and "http://" not in page and "https://" not in page
+    (next(p for p in made if p.parent.name == "train")).write_bytes(b"damaged")
+    again = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert again.returncode == 0 and "made 1, reused 11, failed 0" in again.stdout
+    assert sum(p.stat().st_mtime_ns != t for p, t in times.items()) == 1
+
+
+def test_every_command_has_help_with_an_example():
+    from refimpl.cli import COMMANDS
+
+    for name in COMMANDS:
+        done = subprocess.run(
+            [sys.executable, "-m", "refimpl", name, "--help"], capture_output=True, text=True, check=True
+        )
+        assert "example" in done.stdout and "refimpl" in done.stdout
+
+
+def test_a_configuration_survives_writing_and_reading(tmp_path):
+    config = Config(data=tmp_path / "a", out=tmp_path / "b", batch=3, grid=(1, 1, 2, 1, 1, 1), model=SMALL)
+    write(tmp_path / "c.toml", config)
+    assert read(tmp_path / "c.toml") == config
+
+
+def test_help_and_import_do_not_start_mpi():
+    code = "import sys, refimpl, refimpl.cli; refimpl.cli.parse(['train', 'x']); print('mpi4py.MPI' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+    heavy = "import sys, refimpl; print([m for m in ('scipy', 'h5py', 'matplotlib') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", heavy], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

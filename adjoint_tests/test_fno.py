@@ -1,0 +1,158 @@
+"""The Fourier neural operator is the same map on any number of ranks."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import strategies
+from hypothesis import strategies as st
+from theorems import GRIDS, Planted, assert_derivative_is_honest, relative, same_text, whole
+
+import refimpl as ri
+from refimpl import verify, wire
+from refimpl.models import FNO
+from refimpl.verify import spmd
+
+DFNO = Path(__file__).resolve().parents[1] / "../shared/data/dfno_small_float64.npz"
+
+
+def results(space, modes, weights=None, **options):
+    """The output, the gradients for a fixed cotangent, and the weights: global arrays by name, on rank 0."""
+    F = FNO(space, 3, modes, hidden=4, seed=3, **options)
+    if weights is not None:
+        F.load_state(weights)
+    y, J = F.linearize(space.random(1))
+    dx, gradients = J.adjoint(F.range.random(2))
+    found = {"y": F.range.gather(y), "dx": space.gather(dx)}
+    found |= {f"d {name}": F.parameter_spaces[name].gather(g) for name, g in gradients.items()}
+    return found, F.state()
+
+
+def assert_agree(mine, serial, tolerance):
+    gaps = {name: relative(mine[name], serial[name]) for name in serial}
+    assert max(gaps.values()) <= tolerance and set(mine) == set(serial), gaps
+
+
+def assert_as_on_one_rank(team, X, **options):
+    """Output, gradients and weights are those of the same network on rank 0 alone."""
+    with ri.unchecked():
+        mine, weights = results(X, **options)
+    if team.rank == 0:
+        alone = ri.Space(ri.Partition(wire.mpi().COMM_SELF, (1,)), X.shape, X.dtype)
+        serial, others = results(alone, **options)
+        assert_agree(weights, others, 0)
+        assert_agree(mine, serial, 1e-12 if X.dtype == np.float64 else 1e-5)
+
+
+def grids_with_and_without_time(size):
+    """The last axis whole, as time must be, or cut."""
+    return strategies.spectra(size, whole_last=True) | strategies.spectra(size)
+
+
+@spmd.property_test(case=grids_with_and_without_time, timesteps=st.none() | st.integers(4, 6))
+def test_on_any_grid_it_is_the_network_of_one_rank(team, case, timesteps):
+    options = dict(modes=case.modes, out_channels=2, blocks=1)
+    if timesteps and case.grid[-1] == 1:
+        options |= dict(modes=(*case.modes[:-1], min(case.modes[-1], timesteps // 2 + 1)), out_timesteps=timesteps)
+    assert_as_on_one_rank(team, case.space(team), **options)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("timesteps", [None, 5])
+def test_its_jacobian_is_adjoint_and_sends_what_it_predicts(team, dtype, timesteps):
+    X = ri.Space(ri.Partition(team, (GRIDS[team.size][0], 1, GRIDS[team.size][1], 1)), (2, 2, 6, 4), dtype)
+    F = FNO(X, 3, (2, 2), blocks=1, hidden=4, out_timesteps=timesteps)
+    assert F.range.shape == (2, 1, 6, timesteps or 4)
+    assert_derivative_is_honest(F)
+
+
+def test_taylor_remainders_fall_with_slope_2(team):
+    X = ri.Space(ri.Partition(team, (1, 1, *GRIDS[team.size])), (2, 1, 6, 6))
+    F = FNO(X, 3, (2, 2), blocks=2, hidden=4)
+    assert verify.taylor_test(F, X.random(1), first=0.02)
+
+
+def test_weights_move_from_one_partition_to_another(team):
+    shape, grids = (2, 1, 6, 5, 4), ((team.size, 1, 1, 1, 1), (1, 1, *GRIDS[team.size], 1))
+    spaces = [ri.Space(ri.Partition(team, grid), shape) for grid in grids]
+    options = dict(modes=(2, 2, 2), blocks=2, out_timesteps=4)
+    first, weights = results(spaces[0], **options)
+    if team.rank == 0:
+        weights = {name: w + 0.1 for name, w in weights.items()}
+    moved, same = results(spaces[1], weights=weights, **options)
+    again, _ = results(spaces[0], weights=weights, **options)
+    if team.rank == 0:
+        assert_agree(same, weights, 0)
+        assert_agree(moved, again, 1e-12)
+        assert relative(moved["y"], first["y"]) > 1e-3
+
+
+def test_more_ranks_than_cells_and_several_blocks(team):
+    X = ri.Space(ri.Partition(team, (1, 1, team.size, 1)), (1, 1, 2, 3))
+    assert_as_on_one_rank(team, X, modes=(1, 2), blocks=4, out_timesteps=3)
+
+
+def test_what_cannot_be_is_refused_by_all_ranks_alike(team):
+    P = ri.Partition(team, (1, 1, 1, team.size))
+    X = ri.Space(ri.Partition(team, (1,)), (2, 1, 6, 5))
+    for text, make in {
+        "2 entries of modes need": lambda: FNO(ri.Space(P, (2, 1, 6, 5, 4)), 3, (2, 2)),
+        "a real tensor": lambda: FNO(ri.Space(P, (2, 1, 6, 5), "complex64"), 3, (2, 2)),
+        "at least 1": lambda: FNO(X, 0, (2, 2)),
+        "holds 1 to 3 modes, got 4": lambda: FNO(X, 3, (4, 2)),
+        "holds 1 to 2 modes, got 3": lambda: FNO(X, 3, (2, 3), out_timesteps=3),
+    }.items():
+        assert text in same_text(team, make)
+    if team.size > 1:
+        assert "it must be whole" in same_text(team, lambda: FNO(ri.Space(P, (2, 1, 6, 5)), 3, (2, 2), out_timesteps=4))
+        channels = ri.Space(ri.Partition(team, (1, team.size)), (2, team.size, 6, 5))
+        assert "it must be whole" in same_text(team, lambda: FNO(channels, 3, (2, 2)))
+
+
+def test_a_network_that_forgets_one_adjoint_among_many_is_rejected(team):
+    X = ri.Space(ri.Partition(team, (team.size, 1, 1)), (team.size, 1, 6))
+    _, J = FNO(X, 2, (2,), blocks=1, hidden=3).linearize(X.random(1))
+    for name in J.domain.spaces:
+        if name != "x":
+            wrong = lambda dy, name=name: (J.adjoint(dy)[0], {**J.adjoint(dy)[1], name: J.domain[name].zeros()})
+            assert not verify.dot_test(Planted(J, wrong), chain=9), name
+    assert not verify.dot_test(Planted(J, lambda dy: (X.zeros(), J.adjoint(dy)[1])), chain=9)
+
+
+# ---- the same network in another program -----------------------------------------------------------------------------
+
+
+def as_ours(name, array):
+    """A weight of dfno by our name, its modes in front."""
+    if name.endswith(".R"):
+        return name.replace(".R", ".spectral.R"), np.moveaxis(array, (0, 1), (-2, -1))
+    for theirs, ours in {"linear1.": "time.", "linear2.": "lift.", "linear3.": "project.", "linear4.": "out."}.items():
+        name = ours + name.removeprefix(theirs) if name.startswith(theirs) else name
+    return name, array
+
+
+@pytest.mark.skipif(not DFNO.exists(), reason="the reference result of dfno (../shared/data) is not here")
+def test_it_is_the_network_of_dfno(team):
+    data = np.load(DFNO)
+    config = json.loads(str(data["config"]))
+    X = ri.Space(ri.Partition(team, (GRIDS[team.size][0], 1, 1, GRIDS[team.size][1])), data["x"].shape)
+    F = FNO(X, config["width"], config["modes"], config["blocks"], out_timesteps=config["nt"])
+    weights, gradients = (
+        dict(as_ours(key[2:], data[key]) for key in data.files if key.startswith(kind)) for kind in ("w/", "g/")
+    )
+    F.load_state(weights if team.rank == 0 else None)
+    root = team.rank == 0
+    y, J = F.linearize(X.scatter(data["x"] if root else None))
+    dx, mine = J.adjoint(F.range.scatter(data["dy"] if root else None))
+    assert relative(whole(F.range, y), data["y"]) < 1e-14
+    assert relative(whole(X, dx), data["dx"]) < 1e-14
+    gaps = {name: relative(whole(F.parameter_spaces[name], g), gradients[name]) for name, g in mine.items()}
+    assert max(gaps.values()) < 2e-14, gaps
+
+
+def test_the_number_of_weights_is_that_of_the_formula():
+    X = ri.Space(ri.Partition(wire.mpi().COMM_SELF, (1,)), (1, 1, 32, 32, 32, 1), "float32")
+    F = FNO(X, 20, (4, 4, 4, 4), blocks=4, out_timesteps=16)
+    spectral = 2 * 20 * 20 * 8**3 * 4  # dfno counts 160 more: biases and batch norms that it never uses
+    assert F.parameter_count == (16 + 16) + (20 + 20) + 4 * (20 * 20 + spectral) + (128 * 20 + 128) + (128 + 1)

@@ -1,0 +1,173 @@
+"""The truncated transform and the spectral convolution, against scipy.fft on whole arrays."""
+
+import numpy as np
+import pytest
+import scipy.fft
+import strategies
+from theorems import (
+    GRIDS,
+    Planted,
+    assert_adjoint,
+    assert_close,
+    assert_derivative_is_honest,
+    assert_honest,
+    same_text,
+    whole,
+)
+
+import refimpl as ri
+from refimpl import verify, wire
+from refimpl.layers import SpectralConvolution, TruncatedFourier
+from refimpl.verify import spmd
+
+
+def kept(n, m, real):
+    return np.arange(m) if real else np.r_[:m, n - m : n]
+
+
+def transform(x, modes):
+    """The kept frequencies of the unscaled transform of a whole array, by FFTs; frequencies first, (batch, channels) last."""
+    axes = range(2, x.ndim)
+    z = scipy.fft.rfftn(x, axes=tuple(axes))
+    for axis, m in zip(axes, modes, strict=True):
+        z = np.take(z, kept(x.shape[axis], m, axis == x.ndim - 1), axis)
+    return np.moveaxis(z, (0, 1), (-2, -1))
+
+
+def inverse(z, modes, sides):
+    """The inverse transform of a spectrum that is zero outside the kept frequencies: ifft along full axes, then irfft."""
+    z = np.moveaxis(z, (-2, -1), (0, 1))
+    for axis, (m, n) in enumerate(zip(modes, sides, strict=True), start=2):
+        real, shape = axis == z.ndim - 1, list(z.shape)
+        shape[axis] = n // 2 + 1 if real else n
+        full = np.zeros(shape, z.dtype)
+        full[(slice(None),) * axis + (kept(n, m, real),)] = z
+        z = scipy.fft.irfft(full, n, axis) if real else scipy.fft.ifft(full, axis=axis)
+    return z
+
+
+def weights(modes, sides):
+    """How often each kept frequency of the real axis stands in the full spectrum, over the number of points."""
+    times = np.where(np.isin(2 * np.arange(modes[-1]), (0, sides[-1])), 1, 2)
+    return (times / np.prod(sides))[:, None, None]
+
+
+@spmd.property_test(case=strategies.spectra)
+def test_the_kept_modes_are_those_of_the_fft(team, case):
+    X = case.space(team)
+    T = TruncatedFourier(X, case.modes)
+    x = X.random(case.seed)
+    z = T.forward(x)
+    assert_close(T.range, z, transform(whole(X, x).astype("float64"), case.modes))
+    back = inverse(whole(T.range, z).astype("complex128"), case.modes, case.shape[2:])
+    assert_close(X, T.adjoint(z * T.inverse_weights), back)
+    assert_adjoint(T, case.seed, chain=len(case.modes))
+
+
+def test_the_transform_sends_what_it_predicts_and_leaves_its_argument_alone(team):
+    for grid in ((1, 1, team.size, 1), (1, *GRIDS[team.size], 1), (1, 1, *GRIDS[team.size])):
+        assert_honest(TruncatedFourier(ri.Space(ri.Partition(team, grid), (2, 6, 9, 8), "float32"), (4, 3)))
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 8])
+def test_all_modes_of_the_real_axis_give_the_tensor_back(team, n):
+    X = ri.Space(ri.Partition(team, (1, 1, team.size)), (1, 1, n))
+    T = TruncatedFourier(X, (n // 2 + 1,))
+    x = X.random(1)
+    assert_close(X, T.adjoint(T.forward(x) * T.inverse_weights), whole(X, x))
+    with ri.unchecked():
+        M = verify.matrix(T, tolerance=1e-14)
+    assert M is None or np.linalg.norm(M, 2) <= T.norm_bound * (1 + 1e-14)
+
+
+@spmd.property_test(case=strategies.spectra)
+def test_the_convolution_and_its_gradients_are_those_of_the_serial_fft(team, case):
+    X = case.space(team)
+    S = SpectralConvolution(X, case.modes, out=2, seed=case.seed)
+    x, dy = X.random(case.seed), S.range.random(case.seed + 1)
+    y, J = S.linearize(x)
+    dx, gradients = J.adjoint(dy)
+    assert_adjoint(J, case.seed, chain=8)
+    h, g = whole(X, x).astype("float64"), whole(S.range, dy).astype("float64")
+    R = whole(S.parameter_spaces["R"], S.parameters["R"]).astype("complex128")
+    sides, D = case.shape[2:], weights(case.modes, case.shape[2:])
+    z, dz = transform(h, case.modes), transform(g, case.modes) * D
+    assert_close(S.range, y, inverse(z @ R, case.modes, sides))
+    assert_close(S.parameter_spaces["R"], gradients["R"], z.conj().swapaxes(-1, -2) @ dz)
+    assert_close(X, dx, inverse(dz @ R.conj().swapaxes(-1, -2) / D, case.modes, sides))  # T* = T^-1 / D
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_convolution_sends_what_it_predicts_and_changes_nothing(team, dtype):
+    a, b = GRIDS[team.size]
+    for grid in ((a, 1, b, 1), (1, 1, a, b), (1, 1, 1, 1)):
+        assert_derivative_is_honest(
+            SpectralConvolution(ri.Space(ri.Partition(team, grid), (3, 2, 5, 6), dtype), (2, 4))
+        )
+
+
+def test_it_is_linear_in_its_input_so_the_tangent_is_the_layer(team):
+    S = SpectralConvolution(ri.Space(ri.Partition(team, (1, 1, team.size)), (2, 2, 8)), (4,))
+    x, dx = S.domain.random(1), S.domain.random(2)
+    y, J = S.linearize(x)
+    assert np.array_equal(J.forward(dx), S(dx)) or np.allclose(J.forward(dx), S(dx), rtol=1e-14, atol=1e-15)
+    assert np.allclose(S(3 * x + dx), 3 * y + S(dx), rtol=1e-13, atol=1e-14)
+
+
+def test_the_weight_is_cut_as_the_modes_are_and_shared_by_the_batch_ranks(team):
+    grid = GRIDS[team.size]
+    X = ri.Space(ri.Partition(team, (grid[0], 1, grid[1], 1)), (4, 2, 9, 8))
+    S = SpectralConvolution(X, (3, 5), out=3, seed=2)
+    sizes = wire.pool(team, S.parameters["R"].size)
+    assert sum(sizes) == 6 * 5 * 2 * 3 and sum(n > 0 for n in sizes) == grid[1]
+    serial = SpectralConvolution(ri.Space(ri.Partition(team, (1,)), (4, 2, 9, 8)), (3, 5), out=3, seed=2)
+    mine, alone = S.state()["R"], serial.state()["R"]
+    assert mine is None if team.rank else np.array_equal(mine, alone)
+    assert S.parameter_count == 2 * 6 * 5 * 2 * 3
+    assert team.rank or (
+        0 <= mine.real.min() and mine.real.max() <= 1 / 6 and mine.imag.mean() == pytest.approx(1 / 12, rel=0.2)
+    )
+
+
+def test_what_cannot_be_transformed_is_refused_by_all_ranks_alike(team):
+    P, cut = ri.Partition(team, (1, 1, team.size)), ri.Partition(team, (1, team.size, 1))
+    X = ri.Space(P, (2, 2, 7))
+    for text, make in {
+        "of 7 points holds 1 to 4 modes, got 5": lambda: SpectralConvolution(X, (5,)),
+        "a full axis of 2 points holds 1 to 1 modes, got 2": lambda: TruncatedFourier(X, (2, 3)),
+        "got 0": lambda: TruncatedFourier(X, (0,)),
+        "of 0 points holds 1 to 0 modes": lambda: TruncatedFourier(ri.Space(P, (2, 2, 0)), (1,)),
+        "expected a real tensor": lambda: TruncatedFourier(ri.Space(P, (2, 2, 7), "complex64"), (1,)),
+        "whole channels": lambda: SpectralConvolution(X, (1, 3)),
+        "whole channels, 1": lambda: SpectralConvolution(ri.HaloExchange(X, [(0, 0), (1, 0), (0, 0)]).range, (3,)),
+        "at least one channel, got 2 to 0": lambda: SpectralConvolution(X, (3,), out=0),
+        "leave gaps or overlap": lambda: TruncatedFourier(ri.HaloExchange(X, [(0, 0), (0, 0), (1, 0)]).range, (3,)),
+    }.items():
+        assert text in same_text(team, make)
+    if team.size > 1:
+        assert "whole channels" in same_text(team, lambda: SpectralConvolution(ri.Space(cut, (2, 6, 7)), (3,)))
+
+
+def test_adjoints_with_the_usual_mistakes_are_rejected(team):
+    S = SpectralConvolution(ri.Space(ri.Partition(team, (1, 1, team.size)), (2, 2, 12)), (7,))
+    _, J = S.linearize(S.domain.random(1))
+    T, D = S.down, S.up.inverse_weights
+    mistakes = {
+        "the weights of the conjugate frequencies left out": lambda dy: (
+            J.adjoint(dy)[0],
+            {"R": J.adjoint(dy)[1]["R"] / D},
+        ),
+        "the weight not conjugated": lambda dy: (J.adjoint(dy)[0], {"R": J.adjoint(dy)[1]["R"].conj()}),
+        "the inverse for the adjoint": lambda dy: (T.adjoint(T.forward(dy) * D), J.adjoint(dy)[1]),
+    }
+    for mistake, adjoint in mistakes.items():
+        assert not verify.dot_test(Planted(J, adjoint), chain=8), mistake
+    assert not verify.dot_test(Planted(T, lambda z: T.adjoint(z * D * 12)), chain=8)
+
+
+@pytest.mark.mpi(min_size=2)
+def test_a_gradient_of_the_shared_weight_that_forgets_the_other_batches_is_rejected(team):
+    S = SpectralConvolution(ri.Space(ri.Partition(team, (team.size,)), (team.size, 1, 4)), (2,))
+    _, J = S.linearize(S.domain.random(1))
+    mine = float(team.rank == 0)
+    assert not verify.dot_test(Planted(J, lambda dy: (J.adjoint(dy)[0], J.adjoint(mine * dy)[1])), chain=8)

@@ -1,0 +1,110 @@
+"""Pointwise layers: the Jacobian is a diagonal matrix."""
+
+import warnings
+
+import numpy as np
+import pytest
+import strategies
+from hypothesis import strategies as st
+from scipy.special import erf
+from theorems import GRIDS, Planted, assert_derivative_is_honest, same_text
+
+import refimpl as ri
+from refimpl import layers, verify
+from refimpl.layers.pointwise import TILE, gelu, gelu_and_slope
+from refimpl.verify import spmd
+
+
+def exact_gelu(x):
+    return x * (1 + erf(x / np.sqrt(2))) / 2
+
+
+def exact_slope(x):
+    return (1 + erf(x / np.sqrt(2))) / 2 + x * np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi)
+
+
+EXACT = {
+    layers.GELU: (exact_gelu, exact_slope),
+    layers.ReLU: (lambda x: np.maximum(x, 0), lambda x: (x > 0).astype(x.dtype)),
+    layers.Identity: (lambda x: x, np.ones_like),
+}
+
+
+def real_tensors(size):
+    return strategies.tensors(size, strategies.REAL) | strategies.copied(size, strategies.REAL)
+
+
+@spmd.property_test(case=real_tensors, name=st.sampled_from([layer.__name__ for layer in EXACT]))
+def test_value_and_derivative_are_the_formulas(team, case, name):
+    X, layer = case.space(team), getattr(layers, name)
+    x, dy = X.random(case.seed), X.random(case.seed + 1, copies="independent")
+    value, slope = EXACT[layer]
+    y, J = layer(X).linearize(x)
+    tolerance = dict(rtol=1e-6, atol=4e-7) if case.dtype == "float32" else dict(rtol=1e-14, atol=1e-15)
+    assert np.allclose(y, value(x.astype("float64")), **tolerance)
+    dx, gradients = J.adjoint(dy)
+    assert gradients == {} and np.allclose(dx, slope(x.astype("float64")) * dy, **tolerance)
+    assert_derivative_is_honest(layer(X), case.seed)
+
+
+def test_gelu_in_float32_is_within_2e_7_of_the_exact():
+    x = np.linspace(-12, 12, 2_000_001, dtype="float32")
+    y, slope = gelu_and_slope(x)
+    wide = x.astype("float64")
+    assert np.max(np.abs(y - exact_gelu(wide)) / np.maximum(np.abs(wide), 1)) < 2e-7
+    assert np.max(np.abs(slope - exact_slope(wide))) < 1e-6
+    assert np.array_equal(gelu(x), y) and y.dtype == slope.dtype == np.float32
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_far_out_gelu_is_zero_or_the_identity(dtype):
+    x = np.array([-1e30, -1e4, -40, 40, 1e4, 1e30], dtype)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        y, slope = gelu_and_slope(x) if dtype == "float64" else gelu_and_slope(x[1:-1])
+    inner = x if dtype == "float64" else x[1:-1]
+    assert np.array_equal(y, np.where(inner > 0, inner, 0)) and np.array_equal(slope, inner > 0)
+
+
+def test_arrays_longer_than_a_tile_are_worked_on_whole():
+    x = np.random.default_rng(0).standard_normal((3, TILE // 2 + 7))
+    assert np.allclose(gelu(x), exact_gelu(x), rtol=1e-14, atol=1e-15)
+    assert np.array_equal(gelu(x.T), gelu(x).T) and np.array_equal(gelu(np.asfortranarray(x)), gelu(x))
+
+
+def test_gelu_agrees_with_the_complex_step(team):
+    P = ri.Partition(team, GRIDS[team.size])
+    X, C = (ri.Space(P, (20, 30), dtype) for dtype in ("float64", "complex128"))
+    assert verify.complex_step_gap(layers.GELU(X), layers.GELU(C), X.random(4)) < 2e-15
+
+
+@pytest.mark.parametrize("field", ["complex", "real"])
+def test_on_complex_spaces_the_adjoint_conjugates_the_slope(team, field):
+    X = ri.Space(ri.Partition(team, GRIDS[team.size]), (3, 4), "complex128", field=field)
+    F = layers.GELU(X)
+    assert_derivative_is_honest(F)
+    assert verify.taylor_test(F, X.random(1), first=0.02)
+    _, J = F.linearize(X.random(1))
+    assert not verify.dot_test(Planted(J, lambda dy: (J.forward(dy), {})))
+    assert "ReLU: expected a real space" in same_text(team, lambda: layers.ReLU(X))
+
+
+def test_relu_is_zero_at_zero_and_at_minus_infinity():
+    X = ri.Space(ri.Partition(ri.wire.mpi().COMM_SELF, (1,)), (4,))
+    y, J = layers.ReLU(X).linearize(np.array([-np.inf, -2, 0, np.inf]))
+    assert y.tolist() == [0, 0, 0, np.inf] and J.adjoint(np.ones(4))[0].tolist() == [0, 0, 0, 1]
+
+
+@pytest.mark.parametrize("layer", [layers.GELU, layers.ReLU])
+def test_taylor_remainders_fall_with_slope_2_away_from_kinks(team, layer):
+    X = ri.Space(ri.Partition(team, GRIDS[team.size]), (6, 7))
+    x = X.random(3)
+    assert verify.taylor_test(layer(X), x + np.sign(x), first=0.02)
+
+
+def test_a_slope_that_is_left_out_or_taken_elsewhere_or_wrong_by_a_billionth_is_rejected(team):
+    X = ri.Space(ri.Partition(team, GRIDS[team.size]), (6, 7))
+    F, x = layers.GELU(X), X.random(3)
+    y, J = F.linearize(x)
+    for slope in (1, exact_slope(y), exact_slope(x) * (1 + 1e-9)):
+        assert not verify.dot_test(Planted(J, lambda dy, slope=slope: (slope * dy, {})))

@@ -1,0 +1,304 @@
+"""The harness is proved by planted faults: each becomes one clear, shrunken failure, and none becomes a hang.
+
+Every case writes a small test file and runs a real ``mpiexec -n ... python -m pytest`` on it.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import textwrap
+import time
+import xml.etree.ElementTree as ElementTree
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+MPIEXEC = Path(sys.executable).with_name("mpiexec")  # the environment's own: the system may have another MPI
+TIME = 60  # s for one run; far more than it needs
+
+HEAD = """
+import numpy as np
+import pytest
+from hypothesis import assume, strategies as st
+from refimpl import wire
+from refimpl.verify import spmd
+
+def total(comm, n):
+    return wire.all_reduce(comm, wire.everyone(comm), np.ones(n))
+"""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run of pytest left."""
+
+    code: int
+    text: str
+    seconds: float
+    cases: dict[str, bool]  # JUnit: the name of each test case, and whether it failed
+
+    @property
+    def names(self) -> list[str]:
+        return list(self.cases)
+
+
+def clean_environment() -> dict[str, str]:
+    """This process's environment without what would tie a new mpiexec to this one's."""
+    foreign = ("PMI_", "PMIX_", "HYDRA_", "HYDI_", "MPIR_", "SPMD_")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+    few_cores = {"MPIR_CVAR_POLLS_BEFORE_YIELD": "1", "MPIR_CVAR_ENABLE_HEAVY_YIELD": "1"}
+    return environment | few_cores | {"PYTHONPATH": str(ROOT), "SPMD_GRACE": "0.2", "SPMD_EXAMPLES": "20"}
+
+
+@pytest.fixture
+def run(tmp_path):
+    """``run(source, ranks)``: the tests in ``source`` on ``ranks`` ranks; 0 ranks: without mpiexec."""
+
+    def run(source: str, ranks: int, *options: str, **environment: str) -> Run:
+        (tmp_path / "test_planted.py").write_text(HEAD + textwrap.dedent(source))
+        launcher = [str(MPIEXEC), "-n", str(ranks)] if ranks else []
+        plugins = ["-p", "refimpl.verify.pytest_spmd", "-p", "no:cacheprovider", "--with-mpi"]
+        command = [*launcher, sys.executable, "-m", "pytest", *plugins, "--junitxml=junit.xml", *options]
+        began = time.monotonic()
+        done = subprocess.run(
+            command,
+            cwd=tmp_path,
+            env=clean_environment() | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=TIME,
+        )
+        return Run(done.returncode, done.stdout, time.monotonic() - began, junit(tmp_path / "junit.xml"))
+
+    return run
+
+
+def junit(file: Path) -> dict[str, bool]:
+    if not file.exists():
+        return {}
+    cases = ElementTree.parse(file).getroot().iter("testcase")
+    return {case.get("name"): case.find("failure") is not None for case in cases}
+
+
+def test_a_wrong_number_on_the_last_rank_alone_shrinks_to_the_smallest_case(run):
+    result = run(
+        """
+        @spmd.property_test(n=st.integers(1, 99), seed=st.integers(0, 99))
+        def test_sum(team, n, seed):
+            wrong = n >= 3 and team.size > 1 and team.rank == team.size - 1
+            assert total(team, n)[0] + wrong == team.size
+        """,
+        3,
+    )
+    assert result.code == 1
+    assert result.cases == {"test_sum[np1]": False, "test_sum[np2]": True, "test_sum[np3]": True}
+    assert "RankFailure: rank 2: AssertionError" in result.text
+    assert len(re.findall(r"n=3,\s+seed=0,", result.text)) == 2
+
+
+def test_a_rank_that_raises_before_the_collective_is_named_and_shrunk(run):
+    result = run(
+        """
+        @spmd.property_test(n=st.integers(1, 99))
+        def test_sum(team, n):
+            if team.rank == 1 and n >= 3:
+                raise OSError("no such file")
+            total(team, n)
+        """,
+        2,
+    )
+    assert result.code == 1
+    assert re.search(r"RankFailure: rank 1: OSError: no such file  \[test_planted.py:\d+\]", result.text)
+    assert re.search(r"test_sum\(\s+n=3,", result.text)
+
+
+def test_a_forgotten_collective_is_a_deadlock_with_the_state_of_all_ranks_and_shrinks(run):
+    result = run(
+        """
+        @spmd.property_test(n=st.integers(1, 99))
+        def test_sum(team, n):
+            if team.rank != 1 or n < 3:
+                total(team, n)
+        """,
+        3,
+        "--sizes",
+        "3",
+    )
+    assert result.code == 1
+    # the sum's first use of a fresh communicator makes its group of ranks
+    waits = r"Deadlock: ranks 0, 2 waiting in (all_reduce|Create_group) \(call 1\); rank 1 returned"
+    assert re.search(waits, result.text)
+    assert re.search(r"test_sum\(\s+n=3,", result.text)
+
+
+def test_an_endless_loop_ends_the_job_and_names_its_line(run):
+    result = run(
+        """
+        @spmd.property_test(n=st.integers(1, 9))
+        def test_sum(team, n):
+            while team.rank == 1:
+                pass
+            total(team, n)
+        """,
+        2,
+        SPMD_LIMIT="1",
+    )
+    assert result.code == 70
+    assert "[rank 1] no end after 1 s: test_sum(n=1)" in result.text
+    assert re.search(r'test_planted.py", line 1[45] in test_sum', result.text)
+    assert result.seconds < 20
+
+
+def test_plain_tests_report_each_failure_once_with_its_ranks(run):
+    result = run(
+        """
+        def test_last(team):
+            assert team.rank < team.size - 1
+        def test_all(team):
+            assert team.size == 0
+        def test_serial():
+            assert 1 == 2
+        def test_good(team):
+            assert total(team, 2).sum() == 2 * team.size
+        """,
+        3,
+        "--sizes",
+        "3",
+    )
+    assert result.code == 1
+    assert result.cases == {
+        "test_last[np3]": True,
+        "test_all[np3]": True,
+        "test_serial": True,
+        "test_good[np3]": False,
+    }
+    assert result.text.count("RankFailure: rank 2: AssertionError: assert 2 < (3 - 1)") == 1
+    assert result.text.count("RankFailure: all 3 ranks: AssertionError: assert 3 == 0") == 1
+
+
+def test_every_size_is_one_case_of_one_report(run):
+    result = run(
+        """
+        @spmd.property_test(n=st.integers(1, 9))
+        def test_sum(team, n):
+            assert np.all(total(team, n) == team.size)
+        @pytest.mark.mpi(min_size=2)
+        def test_pair(team, shared_tmp_path):
+            (shared_tmp_path / str(team.rank)).touch()
+            team.Barrier()
+            assert len(list(shared_tmp_path.iterdir())) == team.size
+        def test_serial(tmp_path):
+            assert not (tmp_path / "once").exists()
+        """,
+        3,
+    )
+    assert result.code == 0, result.text
+    assert result.names == [f"test_sum[np{p}]" for p in (1, 2, 3)] + ["test_pair[np2]", "test_pair[np3]", "test_serial"]
+    assert result.text.count("6 passed") == 1
+
+
+def test_without_mpiexec_one_rank_runs(run):
+    result = run("def test_sum(team):\n    assert total(team, 3)[0] == 1", 0)
+    assert result.code == 0, result.text
+    assert result.names == ["test_sum[np1]"]
+
+
+def test_sub_communicators_are_guarded_too(run):
+    result = run(
+        """
+        MAKE = {
+            "split": lambda team: team.Split(0),
+            "group": lambda team: team.Create_group(team.Get_group()),
+            "cart": lambda team: team.Create_cart([team.size]),
+            "dup": lambda team: team.Dup(),
+        }
+        @pytest.mark.parametrize("how", MAKE)
+        def test_forgotten(team, how):
+            part = MAKE[how](team)
+            if part.rank == 0:
+                part.Barrier()
+        @pytest.mark.parametrize("how", MAKE)
+        def test_forgotten_making(team, how):
+            if team.rank == 0:
+                MAKE[how](team)
+        """,
+        2,
+        "--sizes",
+        "2",
+    )
+    assert result.code == 1
+    assert list(result.cases.values()) == [True] * 8
+    assert result.text.count("RankFailure: Deadlock: rank 0 waiting in Barrier (call 2); rank 1 returned") == 4
+    assert (
+        len(re.findall(r"Deadlock: rank 0 waiting in (Split|Create_group|Create_cart|Dup) \(call 1\)", result.text))
+        == 4
+    )
+
+
+def test_an_assumption_on_one_rank_rejects_on_all_and_skips_are_collective(run):
+    result = run(
+        """
+        @spmd.property_test(n=st.integers(1, 9))
+        def test_odd(team, n):
+            assume(team.rank != 1 or n % 2)
+            total(team, n)
+            assert n % 2
+        def test_skip(team):
+            pytest.skip("all")
+        def test_skip_one(team):
+            if team.rank == 1:
+                pytest.skip("one")
+            total(team, 1)
+        @pytest.fixture
+        def broken(team):
+            if team.rank == 1:
+                raise OSError("no such file")
+            total(team, 1)
+        def test_broken(broken):
+            pass
+        """,
+        2,
+        "--sizes",
+        "2",
+    )
+    assert result.code == 1
+    assert "1 failed, 1 passed, 1 skipped, 1 error" in result.text
+    assert "the other ranks did not skip" in result.text
+    assert "RankFailure: rank 1: OSError: no such file" in result.text
+
+
+def test_ranks_that_share_no_memory_fall_back_to_time_outs(run):
+    result = run(
+        """
+        def test_forgotten(team):
+            if team.rank == 0:
+                total(team, 1)
+        def test_afterwards(team):
+            assert total(team, 1)[0] == 2
+        """,
+        2,
+        "--sizes",
+        "2",
+        SPMD_ALONE="0.5",
+        MPIR_CVAR_NUM_CLIQUES="2",  # MPICH: as if on two nodes
+    )
+    assert result.cases == {"test_forgotten[np2]": True, "test_afterwards[np2]": False}, result.text
+    assert "no answer in Create_group for 0.5 s" in result.text
+
+
+def test_an_error_in_collection_on_one_rank_stops_all(run):
+    result = run(
+        """
+        if wire.world().rank == 1:
+            raise OSError("only here")
+        def test_sum(team):
+            pass
+        """,
+        2,
+    )
+    assert result.code == 2
+    assert "rank 1" in result.text and "OSError: only here" in result.text

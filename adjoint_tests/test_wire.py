@@ -1,0 +1,111 @@
+"""The verbs, the cached groups of ranks, and agreement on errors."""
+
+import numpy as np
+import pytest
+from theorems import GRIDS, same_text
+
+import refimpl as ri
+from refimpl import wire
+
+
+def everyone(team):
+    return wire.everyone(team)
+
+
+def test_a_group_of_ranks_is_made_once_and_keeps_its_order(team):
+    ranks = everyone(team)[::-1]
+    assert wire.group(team, ranks) is wire.group(team, list(ranks))
+    assert wire.group(team, ranks).rank == team.size - 1 - team.rank
+    assert (wire.group(team, ranks) is wire.group(team, everyone(team))) == (team.size == 1)
+
+
+def test_hundreds_of_operators_make_no_communicator_but_one_for_each_set_of_ranks(team):
+    fresh, made = team.Dup(), []
+    create = fresh.Create_group
+    fresh.Create_group = lambda group, tag=0: made.append(group.size) or create(group, tag)
+    P, one = ri.Partition(fresh, GRIDS[team.size]), ri.Partition(fresh, (1, 1))
+    for _ in range(50):
+        X = ri.Space(P, (4, 4))
+        operators = [ri.HaloExchange(X, [(1, 1)] * 2), ri.AllGather(X, 0), ri.Repartition(X, one)]
+        operators += [ri.Broadcast(ri.Space(one, (4, 4)), P)]
+    assert made == []
+    for A in 3 * operators:
+        A.forward(A.domain.zeros())
+    assert len(made) <= 2 + len(set(GRIDS[team.size]))
+
+
+def test_messages_arrive_and_empty_ones_do_not_travel(team):
+    me, n = team.rank, team.size
+    sends = {r: np.full(r, 10.0 * me + r) for r in range(n) if r != me}
+    with ri.counting() as count:
+        received = wire.exchange(team, sends, {r: me for r in range(n) if r != me}, np.dtype("float64"))
+    assert set(received) == ({r for r in range(n) if r != me} if me else set())
+    assert all(np.array_equal(a, np.full(me, 10.0 * r + me)) for r, a in received.items())
+    sizes = [r for r in range(1, n) if r != me]
+    assert count.point_to_point == wire.Sent(len(sizes), 8 * sum(sizes))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "complex128"])
+def test_the_collective_verbs(team, dtype):
+    me, n, ranks = team.rank, team.size, everyone(team)
+    a = np.full(3, me + 1).astype(dtype)
+    total = n * (n + 1) // 2
+    assert np.array_equal(wire.all_reduce(team, ranks, a), np.full(3, total))
+    reduced = wire.reduce(team, ranks, n - 1, a)
+    assert np.array_equal(reduced, np.full(3, total)) if me == n - 1 else reduced is None
+    root = a.copy() if me == n - 1 else np.zeros(3, dtype)
+    assert np.array_equal(wire.broadcast(team, ranks, n - 1, root), np.full(3, n))
+    gathered = wire.all_gather(team, ranks, a[: me % 3], [r % 3 for r in ranks])
+    assert [g.tolist() for g in gathered] == [[r + 1] * (r % 3) for r in ranks]
+    parts = [np.full(r % 3, me + 1).astype(dtype) for r in ranks]
+    assert np.array_equal(wire.reduce_scatter(team, ranks, parts), np.full(me % 3, total))
+
+
+def test_small_objects_are_shared_and_pooled(team):
+    item = {"rank": team.rank, "array": np.arange(team.rank)}
+    assert wire.share(team, item)["rank"] == 0
+    assert wire.share(team, item, root=team.size - 1)["array"].size == team.size - 1
+    assert [other["rank"] for other in wire.pool(team, item)] == list(range(team.size))
+
+
+KINDS = {OSError: OSError, FileNotFoundError: OSError, ZeroDivisionError: ArithmeticError, KeyError: RuntimeError}
+
+
+class TwoArguments(ValueError):
+    """An exception that pickle cannot make again."""
+
+    def __init__(self, a, b):
+        super().__init__(f"{a} and {b}")
+        self.function = lambda: a
+
+
+@pytest.mark.parametrize("kind", [ValueError, TypeError, *KINDS])
+def test_the_problem_of_one_rank_is_raised_by_all(team, kind):
+    problem = kind("too hot") if team.rank == team.size - 1 else None
+    assert "too hot" in same_text(team, lambda: wire.vote(team, problem), KINDS.get(kind, kind))
+
+
+def test_a_problem_that_cannot_be_pickled_hangs_nobody(team):
+    problem = TwoArguments(1, 2) if team.rank == team.size - 1 else None
+    assert same_text(team, lambda: wire.vote(team, problem)) == "1 and 2"
+
+
+def test_no_problem_raises_nothing(team):
+    assert wire.vote(team, None) is None
+    assert wire.together(team, lambda: team.rank) == team.rank
+
+
+def test_together_raises_the_failure_of_one_rank_on_all(team):
+    def action():
+        return {}["temperature"] if team.rank == 0 else 1
+
+    assert same_text(team, lambda: wire.together(team, action)) == "temperature is missing"
+
+
+def test_unchecked_and_counting_end_where_their_block_ends(team):
+    with pytest.raises(KeyError), ri.unchecked(), ri.counting() as count:
+        assert not wire.checking()
+        raise KeyError
+    assert wire.checking()
+    wire.vote(team, None)
+    assert count.votes == 0

@@ -1,0 +1,149 @@
+"""What every operator must be, as assertions that the tests of several operators share."""
+
+import numpy as np
+import pytest
+
+import refimpl as ri
+from refimpl import verify, wire
+from refimpl.operator import Operator
+from refimpl.verify.dot_test import small_integers
+
+GRIDS = {1: (1, 1), 2: (2, 1), 3: (1, 3), 4: (2, 2), 6: (3, 2)}  # one two-dimensional grid for each size of a team
+
+
+def whole(X, x):
+    """The global array of ``x``, on every rank."""
+    return wire.share(X.comm, X.gather(x))
+
+
+def cut(array, box, periodic=False):
+    """The box of a global array; what lies outside is zero, or comes round from the other side."""
+    for axis, (start, stop) in enumerate(box):
+        n, index = array.shape[axis], np.arange(start, stop)
+        inside = np.ones_like(index, bool) if periodic else (index >= 0) & (index < n)
+        shape = [len(index) if i == axis else m for i, m in enumerate(array.shape)]
+        block = np.zeros(shape, array.dtype)
+        at = (slice(None),) * axis
+        if n:
+            block[(*at, inside)] = array[(*at, index[inside] % n)]
+        array = block
+    return array
+
+
+def assembled(Y, y, periodic=False):
+    """The global array, on every rank, to which every block of every rank is *added* in its place."""
+    total = np.zeros(Y.shape, Y.dtype)
+    blocks = wire.pool(Y.comm, y)
+    for rank, box in Y.boxes.items():
+        index = [np.arange(start, stop) for start, stop in box]
+        if periodic:
+            index = [i % max(n, 1) for i, n in zip(index, Y.shape, strict=True)]
+        inside = [(i >= 0) & (i < n) for i, n in zip(index, Y.shape, strict=True)]
+        places = [i[ok] for i, ok in zip(index, inside, strict=True)]
+        np.add.at(total, np.ix_(*places), blocks[rank][np.ix_(*inside)])
+    return total
+
+
+def assert_exact_adjoint(A, seed=0):
+    """<A x, y> == <x, A* y> on small integers, independent in every copy: no round-off, so no tolerance."""
+    test = verify.dot_test(A, seed, exact=True)
+    assert test, str(test)
+
+
+def assert_adjoint(A, seed=0, chain=1):
+    """<A x, y> and <x, A* y> differ by round-off only."""
+    test = verify.dot_test(A, seed, chain=chain)
+    assert test, str(test)
+
+
+def assert_copies(A, seed=0, periodic=False):
+    """A gives every rank its box of the one global array; A* adds every box up and gives every rank its own."""
+    x, y = small_integers(A.domain, seed), small_integers(A.range, seed + 1)
+    assert np.array_equal(A.forward(x), cut(whole(A.domain, x), A.range.local_box, periodic))
+    assert np.array_equal(A.adjoint(y), cut(assembled(A.range, y, periodic), A.domain.local_box))
+
+
+def assert_honest(A, seed=0):
+    """A and A* send what they predict, vote once, leave their argument alone, whatever its memory, and give a fresh block."""
+    traffic = A.traffic()
+    for V, W, apply, predicted in (
+        (A.domain, A.range, A.forward, traffic.forward),
+        (A.range, A.domain, A.adjoint, traffic.adjoint),
+    ):
+        block = V.random(seed, copies="independent")
+        before = block.copy()
+        with ri.counting() as count:
+            result = apply(block)
+        assert count.total == predicted and count.votes == 1
+        assert np.array_equal(block, before)
+        assert (result.shape, result.dtype) == (W.local_shape, W.dtype)
+        assert not np.shares_memory(result, block)
+        with ri.unchecked(), ri.counting() as silent:
+            assert np.array_equal(apply(reversed_and_strided(block)), result)
+            assert np.array_equal(apply(np.asfortranarray(block)), result)
+        assert silent.votes == 0
+
+
+def reversed_and_strided(block):
+    """The same numbers in memory that runs backwards and has gaps."""
+    view = np.zeros([2 * n for n in block.shape], block.dtype)[(slice(None, None, -2),) * block.ndim]
+    view[...] = block
+    return view
+
+
+class Planted(Operator):
+    """``A`` with another adjoint: a deliberate fault, which the tests must find."""
+
+    def __init__(self, A, adjoint):
+        self.domain, self.range, self.norm_bound = A.domain, A.range, A.norm_bound
+        self.forward, self.adjoint = A.forward, adjoint
+
+
+def assert_rejected(A, seed=0):
+    """The dot test, exact and with its tolerance, and the explicit matrix all find the fault in A.adjoint."""
+    assert not verify.dot_test(A, seed, exact=True)
+    assert not verify.dot_test(A, seed, chain=8)
+    with pytest.raises(ArithmeticError, match="the conjugate transpose has"):
+        verify.matrix(A)
+
+
+def same_text(team, call, kind=ValueError):
+    """The text of the exception of ``call()``, which must be raised by all ranks, the same."""
+    with pytest.raises(kind) as caught:
+        call()
+    texts = wire.pool(team, str(caught.value))
+    assert len(set(texts)) == 1
+    return texts[0]
+
+
+def relative(a, b):
+    """max |a - b| / max |b|, in float64; infinite where it is not a number."""
+    gap, size = (float(np.max(np.abs(c), initial=0)) for c in (a - b, b))
+    return gap / max(size, 1e-300) if np.isfinite(gap) else np.inf
+
+
+def assert_derivative_is_honest(F, seed=0):
+    """J* is the adjoint of J, both send what they predict, F(x) is the value of F.linearize(x), no argument is changed."""
+    x, dy = F.domain.random(seed), F.range.random(seed + 1, copies="independent")
+    kept = x.copy(), dy.copy(), {name: p.copy() for name, p in F.parameters.items()}
+    y, J = F.linearize(x)
+    assert np.array_equal(F(x), y) and (y.shape, y.dtype) == (F.range.local_shape, F.range.dtype)
+    assert not np.shares_memory(x, y)
+    assert_adjoint(J, seed, chain=8)
+    with ri.counting() as count:
+        dx, gradients = J.adjoint(dy)
+    assert count.total == J.traffic().adjoint and count.votes == 1
+    with ri.counting() as count:
+        J.forward(dx, gradients)
+    assert count.total == J.traffic().forward and count.votes == 1
+    assert (dx.shape, dx.dtype) == (F.domain.local_shape, F.domain.dtype)
+    for name, space in F.parameter_spaces.items():
+        assert (gradients[name].shape, gradients[name].dtype) == (space.local_shape, space.dtype)
+    assert np.array_equal(x, kept[0]) and np.array_equal(dy, kept[1])
+    assert all(np.array_equal(p, kept[2][name]) for name, p in F.parameters.items())
+
+
+def assert_close(space, mine, expected, factor=64.0):
+    """The distributed ``mine`` is the global ``expected`` up to round-off of its dtype, relative to the largest entry."""
+    gap, eps = relative(whole(space, mine), expected), np.finfo(space.dtype).eps
+    assert gap <= factor * eps, f"relative gap {gap:.1e}, allowed {factor * eps:.1e}"
