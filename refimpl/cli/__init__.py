@@ -19,6 +19,7 @@ COMMANDS = {
     "evaluate": "compare a trained surrogate with the simulator on unseen cases",
     "verify": "dot tests of every operator and layer on the ranks at hand",
 }
+RANK_NAMES = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK")  # one of them is set by each mpiexec
 MISTAKES = (ValueError, OSError, ArithmeticError, RuntimeError, MemoryError)
 
 
@@ -50,7 +51,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 def under_mpi() -> bool:
     """True in a process that an mpiexec started."""
-    return any(name in os.environ for name in ("PMI_SIZE", "PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_SIZE"))
+    return any(name in os.environ for name in RANK_NAMES)
 
 
 def alone(command: Any, args: argparse.Namespace) -> int:
@@ -68,7 +69,12 @@ def collectively(command: Any, args: argparse.Namespace) -> int:
     """Run on every rank; tell an error of all from an error of one."""
     from .. import wire
 
-    comm = wire.world()
+    try:
+        comm = wire.world()
+    except RuntimeError as error:  # no MPI library: every rank fails alike, and none can speak to another
+        if all(os.environ.get(name, "0") == "0" for name in RANK_NAMES):
+            print(f"refimpl {args.command}: {error}", file=sys.stderr)
+        return 1
     end = wire.Rendezvous(comm)
     try:
         return command.run(args)

@@ -8,12 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-FOREIGN = (
-    "PMI_",
-    "PMIX_",
-    "HYDRA_",
-    "OMPI_",
-)  # left by an mpiexec around this process: its children would mistake them
+FOREIGN = ("PMI_", "PMIX_", "HYDRA_", "OMPI_")  # an mpiexec around this process left them: ours would mistake them
 
 
 def mpiexec() -> str:
