@@ -381,7 +381,7 @@ class Product(VectorSpace):
             )
         self.field = fields.pop()
 
-    def __getitem__(self, name: str) -> VectorSpace:
+    def __getitem__(self, name: str) -> Any:
         return self.spaces[name]
 
     def __eq__(self, other: object) -> bool:
