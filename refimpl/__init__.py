@@ -13,7 +13,21 @@ Pure NumPy over MPI, no autodiff: every data movement and every layer is an expl
 """
 
 from . import layers, models, movement, training, verify
-from .movement import AllGather, AllSumReduce, Broadcast, HaloExchange, ReduceScatter, Repartition, SumReduce
+from .movement import (
+    AllGather,
+    AllSumReduce,
+    Broadcast,
+    Gather,
+    HaloExchange,
+    Padding,
+    ReduceScatter,
+    Repartition,
+    Restriction,
+    Scatter,
+    Shift,
+    SumReduce,
+    Transpose,
+)
 from .operator import Identity, Operator, Traffic
 from .partition import Partition, blocks
 from .space import Product, Space
@@ -25,16 +39,22 @@ __all__ = [
     "AllGather",
     "AllSumReduce",
     "Broadcast",
+    "Gather",
     "HaloExchange",
     "Identity",
     "Operator",
+    "Padding",
     "Partition",
     "Product",
     "ReduceScatter",
     "Repartition",
+    "Restriction",
+    "Scatter",
+    "Shift",
     "Space",
     "SumReduce",
     "Traffic",
+    "Transpose",
     "blocks",
     "counting",
     "layers",

@@ -73,6 +73,15 @@ class Partition:
         """The communicator's rank at grid coordinates ``coords``."""
         return self.ranks[int(np.ravel_multi_index(tuple(coords), self.shape)) if self.shape else 0]
 
+    def transpose(self, axes: Sequence[int] | None = None) -> Partition:
+        """The same ranks with the axes of the grid in another order, by default reversed, as NumPy transposes."""
+        grid = np.reshape(self.ranks, self.shape).transpose(axes)
+        return Partition(self.comm, grid.shape, ranks=grid.ravel().tolist())
+
+    def reshape(self, shape: Sequence[int]) -> Partition:
+        """The same ranks, in row-major order, in a grid of another shape. Raises ValueError where their number differs."""
+        return Partition(self.comm, shape, ranks=self.ranks)
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Partition) and (self.comm, self.shape, self.ranks) == (
             other.comm,

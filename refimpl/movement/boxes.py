@@ -1,8 +1,9 @@
-"""The engine of repartition, scatter, gather and halo exchange: every rank of the range copies its box from the owners.
+"""The engine of repartition, halo exchange, padding and shift: every rank of the range copies its box from the owners.
 
-Definition   Let the blocks of V be disjoint. For a rank q of W with the index box J_q,
-             (C x)_q[j] = x_p[j]  where p owns j;   an index outside [0, n) is 0, or wrapped round where periodic.
-Spaces       V: blocks that hold each index once (copies of them are allowed).   W: the same tensor in blocks of any kind.
+Definition   Let the blocks of V be disjoint. For a rank q of W with the index box J_q, and an offset o,
+             (C x)_q[j] = x_p[j + o]  where p owns j + o;   an index outside [0, n) is 0, or wrapped round where periodic.
+Spaces       V: blocks that hold each index once (copies of them are allowed).   W: blocks of any kind; the same tensor where
+             o = 0 and the sizes are equal, else a part of it, a larger one, or one that is shifted.
 Adjoint      (C* y)_p[i] = sum of y_q[j] over all places (q, j) to which i was copied; what lies outside is dropped.
 Why          Each y_q[j] is one x_p[i] or zero, so C is a 0/1 matrix with at most one 1 a row; its transpose adds.
 Norm         sqrt of the largest number of places to which one number is copied.
@@ -12,7 +13,7 @@ Reference    Hewett and Grady, arXiv 2006.03108 (halo exchange and the generalis
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import prod, sqrt
@@ -25,6 +26,7 @@ from ..operator import Operator, Traffic
 from ..space import Space
 
 Slices = tuple[slice, ...]
+Row = Sequence[tuple[int, int]]  # (start, stop) of each block along one axis
 
 
 @dataclass(frozen=True)
@@ -42,14 +44,16 @@ class Piece:
 
 
 class BoxCopy(Operator):
-    """Every block of ``Y`` copied from the owners of its indices in ``X``; ``periodic`` wraps indices round.
+    """Every block of ``Y`` copied from the owners of its indices, plus ``offset``, in ``X``; ``periodic`` wraps them round.
 
-    Raises ValueError where the spaces differ in shape, dtype or communicator, or blocks of X overlap or leave gaps.
+    Without an offset, X and Y are one tensor. Raises ValueError where the spaces differ in shape (but for an offset), dtype or
+    communicator, or blocks of X overlap or leave gaps.
     """
 
-    def __init__(self, X: Space, Y: Space, periodic: bool = False) -> None:
+    def __init__(self, X: Space, Y: Space, periodic: bool = False, offset: Sequence[int] | None = None) -> None:
         who = type(self).__name__
-        if (X.shape, X.dtype, X.comm) != (Y.shape, Y.dtype, Y.comm):
+        fits = X.shape == Y.shape if offset is None else X.ndim == Y.ndim == len(offset)
+        if not fits or (X.dtype, X.comm) != (Y.dtype, Y.comm):
             raise ValueError(f"{who}: expected one tensor on one communicator, got {X!r} and {Y!r}")
         for axis, row in enumerate(X.blocks):
             if not X.covers_once(axis):
@@ -57,11 +61,13 @@ class BoxCopy(Operator):
                     f"{who}: blocks {list(row)} of axis {axis} must hold each of 0..{X.shape[axis] - 1} once"
                 )
         self.domain, self.range = X, Y
-        self.overlaps = [_overlaps(X, Y, axis, periodic) for axis in range(X.ndim)]
+        shifts = zip(Y.blocks, offset or [0] * X.ndim, strict=True)
+        wanted = [[(start + o, stop + o) for start, stop in row] for row, o in shifts]  # in indices of X
+        self.overlaps = [_overlaps(X, axis, row, periodic) for axis, row in enumerate(wanted)]
         me = X.comm.rank
         self.given = [piece for reader in Y.partition.ranks for piece in self._pieces(reader) if piece.owner == me]
         self.taken = list(self._pieces(me))
-        copies = [max(_multiplicity(row, n, periodic), 1) for row, n in zip(Y.blocks, X.shape, strict=True)]
+        copies = [max(_multiplicity(row, n, periodic), 1) for row, n in zip(wanted, X.shape, strict=True)]
         self.norm_bound = sqrt(prod(copies) * prod(Y.partition.shape[g] for g in Y.copy_axes))
 
     def _pieces(self, reader: int) -> Iterator[Piece]:
@@ -129,10 +135,10 @@ def _volume(where: Slices) -> int:
     return prod(s.stop - s.start for s in where)
 
 
-def _overlaps(X: Space, Y: Space, axis: int, periodic: bool) -> list[list[tuple[int, slice, slice]]]:
-    """For each block of Y along an axis: (block of X, place in it, place in Y's block) of all that it copies."""
+def _overlaps(X: Space, axis: int, wanted: Row, periodic: bool) -> list[list[tuple[int, slice, slice]]]:
+    """For each wanted (start, stop) along an axis: (block of X, place in it, place in the wanted one) of all that it copies."""
     n, rows = X.shape[axis], []
-    for start, stop in Y.blocks[axis]:
+    for start, stop in wanted:
         wraps = range(start // n, -(-stop // n)) if periodic and n else (0,)
         row = []
         for offset in (wrap * n for wrap in wraps):
@@ -154,7 +160,7 @@ def _owner(X: Space, numbers: list[int], reader: int) -> int:
     return P.rank_at(coords)
 
 
-def _multiplicity(row: tuple[tuple[int, int], ...], n: int, periodic: bool) -> int:
+def _multiplicity(row: Row, n: int, periodic: bool) -> int:
     """In how many blocks of ``row`` the most frequent of the indices 0..n-1 lies."""
     times = np.zeros(n, int)
     for start, stop in row:

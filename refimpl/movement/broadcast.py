@@ -2,7 +2,8 @@
 
 Definition   Let V be the memory of the blocks on P_x, and W that of P_y, which holds several copies of each block.
              B : V -> W,   (B x)_q = x_p   for every rank q of P_y whose grid coordinates agree with those of p.
-             Agree as NumPy broadcasts shapes: aligned on the right, and 1 agrees with everything.
+             Agree as NumPy broadcasts shapes: aligned on the right, and 1 agrees with everything. To align otherwise, lay the
+             same ranks out anew: ``P.transpose()`` has the axes reversed, ``P.reshape((*P.shape, 1))`` aligns on the left.
 Spaces       V: any space on P_x.   W: the same tensor on P_y; the new grid axes cut nothing, so they hold copies.
 Adjoint      B* : W -> V,   (B* y)_p = sum of y_q over the copies q of p,   which is SumReduce.
 Why          <B x, y>_W = sum_q <x_p(q), y_q> = sum_p <x_p, sum_q->p y_q> = <x, B* y>_V. In words: a number that is copied
