@@ -41,32 +41,31 @@ def run(args: argparse.Namespace) -> int:
 
 def movements(comm: Any) -> Iterator[tuple]:
     """(name, spaces, operator, exact, chain) for each data movement, in blocks of unequal size."""
-    from .. import (
-        AllGather,
-        AllSumReduce,
-        Broadcast,
-        HaloExchange,
-        Partition,
-        ReduceScatter,
-        Repartition,
-        Space,
-        SumReduce,
-    )
+    from .. import movement as m
+    from ..partition import Partition
+    from ..space import Space
 
     P = Partition(comm, (1, comm.size) if comm.size < 4 else (2, comm.size // 2))
     X = Space(P, (7, 11))
     one = Partition(comm, (1, 1), ranks=[comm.size - 1])
-    B = Broadcast(Space(one, (7, 11)), P)
-    G = AllGather(X, (0, 1))
-    periodic = HaloExchange(X, [(1, 1), (2, 2)], boundary="periodic")
+    B = m.Broadcast(Space(one, (7, 11)), P)
+    G = m.AllGather(X, (0, 1))
+    whole = m.Gather(X, root=comm.size - 1)
+    periodic = m.HaloExchange(X, [(1, 1), (2, 2)], boundary="periodic")
     for operator in (
         B,
-        SumReduce(B.range, one),
-        AllSumReduce(B.range, (0, 1)),
+        m.SumReduce(B.range, one),
+        m.AllSumReduce(B.range, (0, 1)),
         G,
-        ReduceScatter(G.range, (0, 1)),
-        Repartition(X, Partition(comm, P.shape[::-1])),
-        HaloExchange(X, [(2, 1), (1, 3)]),
+        m.ReduceScatter(G.range, (0, 1)),
+        whole,
+        m.Scatter(whole.range, P, X.cuts),
+        m.Repartition(X, Partition(comm, P.shape[::-1])),
+        m.Transpose(X),
+        m.Padding(X, [(1, 2), (0, 3)]),
+        m.Restriction(X, [(2, 6), (1, 11)]),
+        m.Shift(X, (2, -3)),
+        m.HaloExchange(X, [(2, 1), (1, 3)]),
         periodic,
     ):
         name = type(operator).__name__ + (", periodic" if operator is periodic else "")
