@@ -100,6 +100,10 @@ def test_what_cannot_be_is_refused_by_all_ranks_alike(team):
         "2 entries of modes need": lambda: FNO(ri.Space(P, (2, 1, 6, 5, 4)), 3, (2, 2)),
         "a real tensor": lambda: FNO(ri.Space(P, (2, 1, 6, 5), "complex64"), 3, (2, 2)),
         "at least 1": lambda: FNO(X, 0, (2, 2)),
+        "at least 1, got (3, 4, 1, 128, 1) and 0": lambda: FNO(X.replace(shape=(2, 0, 6, 5)), 3, (2, 2)),
+        "expected whole numbers, got (2.5, 2)": lambda: FNO(X, 3, (2.5, 2)),
+        "expected whole numbers, got 2": lambda: FNO(X, 3, 2),
+        "got (3, 1.5, 1, 128, 1, 0)": lambda: FNO(X, 3, (2, 2), blocks=1.5),
         "holds 1 to 3 modes, got 4": lambda: FNO(X, 3, (4, 2)),
         "holds 1 to 2 modes, got 3": lambda: FNO(X, 3, (2, 3), out_timesteps=3),
     }.items():
@@ -156,3 +160,31 @@ def test_the_number_of_weights_is_that_of_the_formula():
     F = FNO(X, 20, (4, 4, 4, 4), blocks=4, out_timesteps=16)
     spectral = 2 * 20 * 20 * 8**3 * 4  # dfno counts 160 more: biases and batch norms that it never uses
     assert F.parameter_count == (16 + 16) + (20 + 20) + 4 * (20 * 20 + spectral) + (128 * 20 + 128) + (128 + 1)
+
+
+WRONG = {
+    "another dtype": lambda w, rank: w.real.astype("float32"),
+    "another shape": lambda w, rank: w.T.copy(),
+    "on the owner alone": lambda w, rank: w[..., :1] if rank == 0 else w,
+    "on another rank alone": lambda w, rank: np.zeros((5, 5)) if rank == 1 else w,
+    "no array": lambda w, rank: w.tolist(),
+}
+
+
+@pytest.mark.parametrize("how", WRONG)
+def test_weights_that_are_not_of_their_space_are_refused_by_all_ranks_alike(team, how):
+    X = ri.Space(ri.Partition(team, (1, 1, team.size)), (1, 2, 8))
+    for name in ("lift.W", "block0.spectral.R"):
+        F = FNO(X, 3, (2,), blocks=1, hidden=4)
+        F.parameters = F.parameters | {name: WRONG[how](F.parameters[name], team.rank)}
+        if how == "on another rank alone" and team.size == 1:
+            continue
+        for call in (F, F.linearize):
+            assert f"FNO.parameters, block {name} on rank" in same_text(team, lambda call=call, X=X: call(X.random(0)))
+
+
+def test_missing_weights_are_refused_by_all_ranks_alike(team):
+    X = ri.Space(ri.Partition(team, (1, 1, team.size)), (1, 2, 8))
+    F = FNO(X, 3, (2,), blocks=1, hidden=4)
+    F.parameters = {name: w for name, w in F.parameters.items() if name != "out.b"}
+    assert "FNO.parameters on rank 0: expected blocks" in same_text(team, lambda: F(X.random(0)))

@@ -111,6 +111,7 @@ def test_widths_and_boundaries_that_make_no_sense_are_refused(team):
     X = ri.Space(ri.Partition(team, (team.size, 1)), (6, 6))
     assert 'boundary="zero" or "periodic"' in same_text(team, lambda: ri.HaloExchange(X, [(1, 1)] * 2, "reflect"))
     assert "widths for each of 2 axes" in same_text(team, lambda: ri.HaloExchange(X, [(1, 1)]))
+    assert "widths for each of 2 axes, got 3" in same_text(team, lambda: ri.HaloExchange(X, 3))
     too_many = [[(1, 1)] * (team.size + 1), (0, 0)]
     assert f"each of {team.size} blocks" in same_text(team, lambda: ri.HaloExchange(X, too_many))
     for bad in ([1, 1], [(1, 1), (0, 0.5)], [(1, 1), (0, 0, 0)], [(), (0, 0)], [(1, 1), "no"]):

@@ -166,6 +166,7 @@ def test_spaces_that_make_no_sense_are_refused_by_all_ranks_alike(team):
         "expected 1 blocks": lambda: ri.Space(P, (3, 3), blocks={0: [(0, 1), (1, 3)]}),
         "start <= stop": lambda: ri.Space(P, (3, 3), blocks={0: [(2, 1)]}),
         "blocks name axes [5]": lambda: ri.Space(P, (3, 3), blocks={5: [(0, 3)]}),
+        "complex128, got 'banana'": lambda: ri.Space(P, (3, 3), "banana"),
         "a dtype of float32": lambda: ri.Space(P, (3, 3), "int64"),
         "sizes >= 0": lambda: ri.Space(P, (3, -3)),
         "expected whole numbers, got (3, 2.5)": lambda: ri.Space(P, (3, 2.5)),

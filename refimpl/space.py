@@ -116,7 +116,7 @@ class Space(VectorSpace):
         device: object = None,
     ) -> None:
         self.partition, self.comm = partition, partition.comm
-        self.shape, self.dtype = whole_numbers("Space", shape), np.dtype(dtype).newbyteorder("=")
+        self.shape, self.dtype = whole_numbers("Space", shape), read_dtype(dtype)
         self.xp, self.device = xp, device
         self.field = field or ("complex" if self.dtype.kind == "c" else "real")
         if self.dtype.name not in DTYPES or self.field not in ("real", "complex") or any(n < 0 for n in self.shape):
@@ -429,6 +429,14 @@ class Product(VectorSpace):
         ends = np.cumsum([space.local_size for space in self.spaces.values()])
         parts = np.split(v, ends[:-1])
         return {name: space.from_vector(p) for (name, space), p in zip(self.spaces.items(), parts, strict=True)}
+
+
+def read_dtype(dtype: Any) -> np.dtype:
+    """``dtype`` as NumPy's, in the machine's byte order; ValueError where there is none of that name."""
+    try:
+        return np.dtype(dtype).newbyteorder("=")
+    except TypeError:
+        raise ValueError(f"Space: expected a dtype of {', '.join(DTYPES)}, got {dtype!r}") from None
 
 
 def _cut(array: np.ndarray, box: Box) -> np.ndarray:

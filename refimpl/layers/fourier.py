@@ -5,7 +5,7 @@ Definition   T : X -> Z keeps, of the unscaled discrete Fourier transform along 
              One small matrix an axis, F[k, j] = exp(-2 pi i k j / N), one after the other: T = F_1 ... F_n. Each is one matrix
              product that takes the last axis away and puts its frequencies in front, so nothing is ever transposed.
 Split axis   Rank p holds the columns F_p of its indices, and F x = sum_p F_p x_p. The sum is scattered over the ranks:
-             F x = G* (F_1 x_1, .., F_P x_P) with G* the ReduceScatter. So what travels is the kept modes, not the grid.
+             F x = G* (F_1 x_1, .., F_P x_P) with G* the ReduceScatter. So what travels is kept modes, not grid points.
 Spaces       X real (batch, channels, N_1, .., N_n);  Z complex (K_1, .., K_n, batch, channels), each K_i cut as N_i is;
              both with field "real", since T is real-linear.
 Adjoint      T* = F_n* ... F_1*, with (F* z)_p = F_p* (G z)_p, G the AllGather; the real part is taken on the real axis.
@@ -14,7 +14,8 @@ Inverse      The inverse real transform of a spectrum that is zero outside the k
 Convolution  S x = T* D R T x, with R[k] a complex matrix from channels to channels for every kept frequency.
              R is cut as Z is; batch ranks share one R by broadcast.   S* = T* R* D T.
 Why          <T x, z> = Re sum_k conj(sum_j F[k, j] x_j) z_k = sum_j x_j Re sum_k conj(F[k, j]) z_k = <x, T* z>.
-Cost         Flops: 8 K N a line of N points. Words: (P - 1) / P of the kept modes, for each split axis.
+Cost         Flops: 8 K N a line of N points. Words, for each split axis i: (P - 1) / P of K_i .. K_n N_1 .. N_{i-1} (batch,
+             channels), as the axes before i are still on the grid: least where the first is split, the kept modes alone.
 Trap         T is real-linear, not complex-linear: T* needs Re, and the inverse needs w; without them only k = 0 is right.
 Reference    Li et al., arXiv 2010.08895 (FNO);  Grady et al., arXiv 2204.01205 (model-parallel FNO).
 """
@@ -30,7 +31,7 @@ from .. import wire
 from ..arrays import Array, namespace
 from ..movement import Broadcast, ReduceScatter
 from ..operator import Identity, Operator, Traffic
-from ..partition import Partition
+from ..partition import Partition, whole_numbers
 from ..space import Space
 from .layer import Layer
 from .linear import adjoint_of
@@ -44,7 +45,8 @@ def kept_frequencies(n: int, m: int, real: bool) -> np.ndarray:
     most = n // 2 + 1 if real and n else n // 2
     if not 1 <= m <= most:
         kind = "the last (real) axis" if real else "a full axis"
-        raise ValueError(f"TruncatedFourier: {kind} of {n} points holds 1 to {most} modes, got {m}")
+        holds = f"holds 1 to {most} modes" if most else "holds no modes"
+        raise ValueError(f"TruncatedFourier: {kind} of {n} points {holds}, got {m}")
     return np.arange(m) if real else np.concatenate([np.arange(m), np.arange(n - m, n)])
 
 
@@ -55,6 +57,7 @@ class TruncatedFourier(Operator):
     """
 
     def __init__(self, X: Space, modes: Sequence[int]) -> None:
+        modes = whole_numbers("TruncatedFourier: modes", modes)
         if X.dtype.kind != "f" or not 1 <= len(modes) <= X.ndim:
             raise ValueError(f"TruncatedFourier: expected a real tensor of at least {len(modes)} axes, got {X!r}")
         for axis in range(X.ndim - len(modes), X.ndim):
@@ -146,6 +149,7 @@ class SpectralConvolution(Layer):
     """
 
     def __init__(self, X: Space, modes: Sequence[int], out: int | None = None, seed: int = 0) -> None:
+        modes = whole_numbers("SpectralConvolution: modes", modes)
         n = len(modes)
         if X.ndim != n + 2 or not X.is_whole(1):
             raise ValueError(f"SpectralConvolution: expected (batch, whole channels, {n} axes to transform), got {X!r}")

@@ -32,8 +32,11 @@ class Layer:
         self.parameter_spaces: dict[str, Space] = {}
 
     def __call__(self, x: Array) -> Array:
-        """The value alone; nothing is kept. ValueError on all ranks where a rank's block is not of the domain."""
-        self.domain.check(x, self)
+        """The value alone; nothing is kept.
+
+        ValueError on all ranks where a rank's block is not of the domain, or one of its parameters not of its space.
+        """
+        self._check(x)
         with wire.unchecked():
             return self.value(x)
 
@@ -42,10 +45,18 @@ class Layer:
 
         The Jacobian keeps a reference to ``x``, no copy: do not change ``x`` in place while it is in use.
         """
-        self.domain.check(x, self)
+        self._check(x)
         with wire.unchecked():
             y, tangent, adjoint = self.derivative(x)
         return y, Jacobian(self, tangent, adjoint)
+
+    def _check(self, x: Array) -> None:
+        """One vote on this rank's block and on its parameters, which anybody may have set."""
+        if wire.checking():
+            who, problem = type(self).__name__, None
+            if self.parameter_spaces:
+                problem = Product(self.parameter_spaces).problem(self.parameters, f"{who}.parameters")
+            wire.vote(self.domain.comm, self.domain.problem(x, who) or problem)
 
     def value(self, x: Array) -> Array:
         raise NotImplementedError

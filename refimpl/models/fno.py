@@ -12,7 +12,8 @@ Spaces       x (batch, channels, N_1, .., N_s, T_in) -> y (batch, out_channels, 
 Parallel     On P ranks the network is the same map as on one, with the same weights: a weight depends on (seed, index) alone.
 Jacobian     That of the composition: see layers/compose.py. Nothing here is differentiated by hand twice.
 Adjoint      J* = J_1* .. J_n*, layer by layer from the last to the first; in a block first g', then (A_k ._c)* + S_k*.
-Cost         Words a block: the kept modes, twice; two trees for each small weight.
+Cost         Words a block: those of two truncated transforms (layers/fourier.py), which are the kept modes where the first
+             space axis is split; two trees for each small weight.
 Reference    Grady et al., "Model-parallel Fourier neural operators as learned surrogates for large-scale parametric PDEs",
              arXiv 2204.01205; Li et al., arXiv 2010.08895.
 """
@@ -24,6 +25,7 @@ from functools import partial
 from itertools import count
 
 from ..layers import GELU, Layer, Linear, Parallel, Sequential, SpectralConvolution, chain
+from ..partition import whole_numbers
 from ..space import Space
 
 
@@ -45,12 +47,20 @@ class FNO(Sequential):
         hidden: int = 128,
         seed: int = 0,
     ) -> None:
+        modes = whole_numbers("FNO: modes", modes)
+        sizes = whole_numbers(
+            "FNO: width, blocks, out_channels, hidden, out_timesteps and seed",
+            (width, blocks, out_channels, hidden, out_timesteps or 1, seed),
+        )
         if X.ndim != len(modes) + 2 or X.dtype.kind != "f":
             raise ValueError(
                 f"FNO: {len(modes)} entries of modes need a real tensor (batch, channels, {len(modes)} axes), got {X!r}"
             )
-        if min(width, blocks, out_channels, hidden, out_timesteps or 1) < 1:
-            raise ValueError("FNO: width, blocks, out_channels, hidden and out_timesteps must be at least 1")
+        if min(sizes[:-1]) < 1 or X.shape[1] < 1:
+            raise ValueError(
+                "FNO: width, blocks, out_channels, hidden, out_timesteps and the channels of the input must be at least 1, "
+                f"got {sizes[:-1]} and {X.shape[1]}"
+            )
         seeds = count(1000 * seed)
         makers: dict[str, Callable[[Space], Layer]] = {}
         if out_timesteps is not None:

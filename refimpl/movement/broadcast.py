@@ -10,7 +10,8 @@ Why          <B x, y>_W = sum_q <x_p(q), y_q> = sum_p <x_p, sum_q->p y_q> = <x, 
              to c places influences the result through each of them, so its c sensitivities are added.
              As a matrix, B is c identities on top of each other; its transpose has them side by side, which adds.
 Norm         |B x|^2 = c |x|^2 for c copies, so |B| = sqrt(c).
-Cost         One tree for each block: ceil(log2 c) messages deep, (c - 1) n words in all; adjoint the same, and as many sums.
+Cost         One tree for each block: ceil(log2 c) messages deep, (c - 1) n words in all (c n where the root holds no copy);
+             adjoint the same, and as many sums.
 Trap         Taking "keep my copy" for the adjoint: right only if all copies were one vector counted once. Here every copy
              counts, and a gradient that reaches a shared weight through c ranks is the sum of c contributions.
 Reference    Hewett and Grady, "A linear algebraic approach to model parallelism in deep learning", arXiv 2006.03108.

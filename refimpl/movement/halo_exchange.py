@@ -3,11 +3,11 @@
 Definition   Let block p hold the indices [a_p, b_p) of an axis, and (l_p, r_p) be the widths of its halo.
              H : V -> W,   (H x)_p = x[a_p - l_p, b_p + r_p)   along every axis at once, corners included.
              Outside the domain, x is zero, or periodic.
-Spaces       V: disjoint blocks.   W: the same tensor in overlapping blocks; an index in c blocks is c numbers.
-Adjoint      H* : W -> V,   (H* y)_p[i] = sum of y_q[i] over all blocks q that hold i: the ghosts are *added back* to their
-             owners. The cotangent of a zero ghost is dropped.
-Why          H is a 0/1 matrix; column i has a 1 for each block that holds i; its transpose sums them.
-Norm         |H| = sqrt(c) for the largest number c of blocks that hold one index.
+Spaces       V: disjoint blocks.   W: the same tensor in overlapping blocks; an index at c places is c numbers.
+Adjoint      H* : W -> V,   (H* y)_p[i] = sum of y_q[j] over all places (q, j) that hold i: the ghosts are *added back* to
+             their owners. The cotangent of a zero ghost is dropped.
+Why          H is a 0/1 matrix; column i has a 1 for each place that holds i; its transpose sums them.
+Norm         |H| = sqrt(c) for the largest number c of places that hold one index; a periodic block may hold it twice itself.
 Cost         One packed message to each neighbour, diagonal ones included; as many words as there are ghosts.
 Trap         Cropping the ghosts is not the adjoint: it forgets what the neighbours did with the copies. Nor is a halo wider
              than the neighbour's block a special case: a ghost is read from whoever owns it.
@@ -35,8 +35,8 @@ class HaloExchange(BoxCopy):
     def __init__(self, X: Space, widths: Sequence, boundary: str = "zero") -> None:
         if boundary not in ("zero", "periodic"):
             raise ValueError(f'HaloExchange: expected boundary="zero" or "periodic", got {boundary!r}')
-        if len(widths) != X.ndim:
-            raise ValueError(f"HaloExchange: expected widths for each of {X.ndim} axes, got {list(widths)}")
+        if not hasattr(widths, "__len__") or len(widths) != X.ndim:
+            raise ValueError(f"HaloExchange: expected widths for each of {X.ndim} axes, got {widths!r}")
         self.widths = [read_widths(X, axis, w, boundary) for axis, w in enumerate(widths)]
         extended = {
             axis: [

@@ -5,7 +5,7 @@ Spaces       V: disjoint blocks on P_x.   W: the same tensor on P_y. Scatter is 
 Adjoint      T* : W -> V,   (T* y)[i] = sum of y[i] over the copies of i in W. Where the blocks of V and of W hold each index
              once, T is a permutation, and T* = T^-1 is the repartition back.
 Why          Every row of T has a single 1, so <T x, y> = sum_j x[j] y[j] = <x, T* y>.
-Norm         1 without copies in W, else sqrt(copies).
+Norm         1 without copies in W, else at most sqrt(copies), and less where V holds copies that share the reading.
 Cost         One packed message to each rank whose box overlaps the own block; the same blocks on P_y = P_x send nothing.
 Trap         Where V holds copies, each rank reads the copy in its own part of the grid; the other copies are not in the sum.
 Reference    Hewett and Grady, arXiv 2006.03108 (there: the generalised all-to-all).
