@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import strategies
 from hypothesis import strategies as st
-from scipy.special import erf
+from scipy.special import erf, expit
 from theorems import GRIDS, Planted, assert_derivative_is_honest, same_text
 
 import refimpl as ri
@@ -23,7 +23,22 @@ def exact_slope(x):
     return (1 + erf(x / np.sqrt(2))) / 2 + x * np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi)
 
 
+def tanh_gelu(x):
+    return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+
+
+def tanh_gelu_slope(x):
+    c = np.sqrt(2 / np.pi)
+    t = np.tanh(c * (x + 0.044715 * x**3))
+    return 0.5 * (1 + t) + 0.5 * x * (1 - t**2) * c * (1 + 0.134145 * x**2)
+
+
 EXACT = {
+    layers.Tanh: (np.tanh, lambda x: 1 / np.cosh(x) ** 2),
+    layers.Sigmoid: (expit, lambda x: expit(x) * expit(-x)),
+    layers.SiLU: (lambda x: x * expit(x), lambda x: expit(x) + x * expit(x) * expit(-x)),
+    layers.Softplus: (lambda x: np.logaddexp(0, x), expit),
+    layers.TanhGELU: (tanh_gelu, tanh_gelu_slope),
     layers.GELU: (exact_gelu, exact_slope),
     layers.ReLU: (lambda x: np.maximum(x, 0), lambda x: (x > 0).astype(x.dtype)),
     layers.Identity: (lambda x: x, np.ones_like),
@@ -72,10 +87,30 @@ def test_arrays_longer_than_a_tile_are_worked_on_whole():
     assert np.array_equal(gelu(x.T), gelu(x).T) and np.array_equal(gelu(np.asfortranarray(x)), gelu(x))
 
 
-def test_gelu_agrees_with_the_complex_step(team):
+SMOOTH = [layer for layer in EXACT if layer is not layers.ReLU]
+
+
+@pytest.mark.parametrize("layer", SMOOTH)
+def test_smooth_layers_agree_with_the_complex_step(team, layer):
     P = ri.Partition(team, GRIDS[team.size])
     X, C = (ri.Space(P, (20, 30), dtype) for dtype in ("float64", "complex128"))
-    assert verify.complex_step_gap(layers.GELU(X), layers.GELU(C), X.random(4)) < 2e-15
+    assert verify.complex_step_gap(layer(X), layer(C), X.random(4)) < 2e-15
+
+
+@pytest.mark.parametrize("layer", EXACT)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_far_out_no_layer_overflows_or_loses_its_accuracy(layer, dtype):
+    X = ri.Space(ri.Partition(ri.wire.mpi().COMM_SELF, (1,)), (8,), dtype)
+    x = np.array([-1e4, -80, -40, -12, 12, 40, 80, 1e4], dtype)
+    with warnings.catch_warnings(), np.errstate(all="raise", under="ignore"):
+        warnings.simplefilter("error")
+        y, J = layer(X).linearize(x)
+        slopes = J.adjoint(X.zeros() + 1)[0]
+    with np.errstate(all="ignore"):
+        value, slope = (f(x.astype("float64")) for f in EXACT[layer])
+    tiny = dict(rtol=1e-5, atol=1e-7) if layer in (layers.GELU, layers.TanhGELU) else dict(rtol=1e-5, atol=1e-37)
+    assert np.allclose(y, value, **tiny)
+    assert np.allclose(slopes, slope, rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("field", ["complex", "real"])
@@ -95,7 +130,7 @@ def test_relu_is_zero_at_zero_and_at_minus_infinity():
     assert y.tolist() == [0, 0, 0, np.inf] and J.adjoint(np.ones(4))[0].tolist() == [0, 0, 0, 1]
 
 
-@pytest.mark.parametrize("layer", [layers.GELU, layers.ReLU])
+@pytest.mark.parametrize("layer", [layer for layer in EXACT if layer is not layers.Identity])
 def test_taylor_remainders_fall_with_slope_2_away_from_kinks(team, layer):
     X = ri.Space(ri.Partition(team, GRIDS[team.size]), (6, 7))
     x = X.random(3)

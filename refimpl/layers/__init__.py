@@ -5,7 +5,7 @@ from .fourier import SpectralConvolution, TruncatedFourier
 from .layer import Jacobian, Layer
 from .linear import Linear
 from .losses import MSE, RelativeL2
-from .pointwise import GELU, Identity, ReLU
+from .pointwise import GELU, Identity, ReLU, Sigmoid, SiLU, Softplus, Tanh, TanhGELU
 
 __all__ = [
     "GELU",
@@ -18,7 +18,12 @@ __all__ = [
     "ReLU",
     "RelativeL2",
     "Sequential",
+    "SiLU",
+    "Sigmoid",
+    "Softplus",
     "SpectralConvolution",
+    "Tanh",
+    "TanhGELU",
     "TruncatedFourier",
     "chain",
 ]

@@ -1,14 +1,16 @@
 """Pointwise layers: y_i = g(x_i), element by element.
 
-Definition   GELU g(x) = x Phi(x) with Phi(x) = (1 + erf(x / sqrt 2)) / 2, the exact form;   ReLU g(x) = max(x, 0);
-             Identity g(x) = x.
-Spaces       X -> X, any partition. X may be complex where g is analytic: GELU and Identity.
-Tangent      dy = g'(x) dx.   GELU g' = Phi + x phi with phi the normal density; ReLU g' = 1 where x > 0, else 0.
+Definition   Identity x;   ReLU max(x, 0);   Tanh tanh x;   Sigmoid s(x) = 1 / (1 + e^-x);   SiLU x s(x);
+             Softplus log(1 + e^x);   GELU x Phi(x), Phi(x) = (1 + erf(x / sqrt 2)) / 2, the exact form;
+             TanhGELU x (1 + tanh u) / 2, u = sqrt(2 / pi) (x + 0.044715 x^3), its approximation.
+Spaces       X -> X, any partition. X may be complex where g is analytic: all but ReLU.
+Tangent      dy = g'(x) dx.   ReLU 1 where x > 0, else 0;   Tanh 1 - y^2;   Sigmoid s(x) s(-x);   SiLU s + x s(x) s(-x);
+             Softplus s(x);   GELU Phi + x phi, phi the normal density;   TanhGELU (1 + t) / 2 + x (1 - t^2) u' / 2, t = tanh u.
 Adjoint      dx = conj(g'(x)) dy, where a real slope is its own conjugate.
 Why          <g' dx, dy> = sum conj(g' dx) dy = sum conj(dx) (conj(g') dy) = <dx, conj(g') dy>: a diagonal matrix.
 Cost         No messages. In float32, erf(x / sqrt 2) = tanh(x q(x^2)) with a polynomial q of degree 6 and an error below
              1.4e-7, at the level of float32's own rounding; it is several times faster than erf, which the others use.
-Reference    Hendrycks and Gimpel, "Gaussian error linear units", arXiv 1606.08415.
+Reference    Hendrycks and Gimpel, "Gaussian error linear units", arXiv 1606.08415 (both GELUs, and SiLU).
 """
 
 from __future__ import annotations
@@ -98,6 +100,76 @@ class Identity(Pointwise):
 
     def function_and_slope(self, x: Array) -> tuple[Array, Array]:
         return fresh(x), namespace(x).ones_like(x)
+
+
+class Tanh(Pointwise):
+    """g(x) = tanh x."""
+
+    def function(self, x: Array) -> Array:
+        return namespace(x).tanh(x)
+
+    def function_and_slope(self, x: Array) -> tuple[Array, Array]:
+        y = namespace(x).tanh(x)
+        return y, 1 - y * y
+
+
+class Sigmoid(Pointwise):
+    """g(x) = s(x) = 1 / (1 + e^-x)."""
+
+    def function(self, x: Array) -> Array:
+        return logistic(x)[0]
+
+    def function_and_slope(self, x: Array) -> tuple[Array, Array]:
+        return logistic(x)
+
+
+class SiLU(Pointwise):
+    """g(x) = x s(x)."""
+
+    def function(self, x: Array) -> Array:
+        return x * logistic(x)[0]
+
+    def function_and_slope(self, x: Array) -> tuple[Array, Array]:
+        s, slope = logistic(x)
+        return x * s, s + x * slope
+
+
+class Softplus(Pointwise):
+    """g(x) = log(1 + e^x)."""
+
+    def function(self, x: Array) -> Array:  # = x + log(1 + e^-x), which does not overflow where x > 0
+        xp, right = namespace(x), is_right(x)
+        return xp.where(right, x, xp.zeros_like(x)) + xp.log1p(xp.exp(xp.where(right, -x, x)))
+
+    def function_and_slope(self, x: Array) -> tuple[Array, Array]:
+        return self.function(x), logistic(x)[0]
+
+
+class TanhGELU(Pointwise):
+    """g(x) = x (1 + tanh u) / 2 with u = sqrt(2 / pi) (x + 0.044715 x^3)."""
+
+    def function(self, x: Array) -> Array:
+        return self.function_and_slope(x)[0]
+
+    def function_and_slope(self, x: Array) -> tuple[Array, Array]:
+        square, c = x * x, sqrt(2 / pi)
+        t = namespace(x).tanh(c * x * (1 + 0.044715 * square))
+        half = (1 + t) / 2
+        return x * half, half + x * (1 - t * t) * (0.5 * c) * (1 + 3 * 0.044715 * square)
+
+
+def is_right(x: Array) -> Array:
+    """Re x >= 0."""
+    xp = namespace(x)
+    return (xp.real(x) if xp.isdtype(x.dtype, "complex floating") else x) >= 0
+
+
+def logistic(x: Array) -> tuple[Array, Array]:
+    """s(x) = 1 / (1 + e^-x) and its derivative s(x) s(-x), without overflow, and accurate far out on both sides."""
+    xp, right = namespace(x), is_right(x)
+    e = xp.exp(xp.where(right, -x, x))
+    near_one = 1 / (1 + e)
+    return xp.where(right, near_one, e * near_one), e * near_one * near_one
 
 
 def gelu(x: Array) -> Array:
