@@ -51,6 +51,13 @@ def to_host(x: Array) -> np.ndarray:
     return x if x.flags.c_contiguous else np.ascontiguousarray(x)
 
 
+def contiguous(x: Array) -> Array:
+    """``x`` in C order, so that sums run in the same order whatever its memory; ``x`` itself where it is already."""
+    if isinstance(x, np.ndarray):
+        return x if x.flags.c_contiguous else np.ascontiguousarray(x)
+    return x.contiguous() if hasattr(x, "contiguous") else x
+
+
 def fresh(x: Array) -> Array:
     """A copy of ``x``, bit by bit."""
     return x.copy() if isinstance(x, np.ndarray) else namespace(x).asarray(x, copy=True)

@@ -212,13 +212,13 @@ def reduce(comm: Intracomm, ranks: Ranks, root: int, a: np.ndarray) -> np.ndarra
     return total
 
 
-def all_reduce(comm: Intracomm, ranks: Ranks, a: np.ndarray) -> np.ndarray:
-    """The sum of all ``a`` on every rank, the same bits everywhere."""
+def all_reduce(comm: Intracomm, ranks: Ranks, a: np.ndarray, op: str = "SUM") -> np.ndarray:
+    """The sum (or the "MAX") of all ``a`` on every rank, the same bits everywhere."""
     if len(ranks) == 1 or not a.size:
         return a.copy()
     link, total = group(comm, ranks), np.empty_like(a)
     _count("collective", all_reduce_cost(len(ranks), a.nbytes))
-    wait(link, [link.Iallreduce(a, total, op=mpi().SUM)], "all_reduce", (a, total))
+    wait(link, [link.Iallreduce(a, total, op=getattr(mpi(), op))], "all_reduce", (a, total))
     return total
 
 
