@@ -8,7 +8,7 @@ Cost         Nothing: a partition sends no message and makes no communicator.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from math import prod
 from operator import index
 from typing import TYPE_CHECKING, Any
@@ -81,6 +81,15 @@ class Partition:
     def reshape(self, shape: Sequence[int]) -> Partition:
         """The same ranks, in row-major order, in a grid of another shape. Raises ValueError where their number differs."""
         return Partition(self.comm, shape, ranks=self.ranks)
+
+    def face(self, axes: Collection[int]) -> Partition:
+        """The ranks with coordinate 0 on all axes of the grid but ``axes``, in a grid with 1 on the others.
+
+        They own what is cut along ``axes`` and shared along the others.
+        """
+        places = ((r, self.coords_of(place)) for place, r in enumerate(self.ranks))
+        owners = [r for r, coords in places if all(c == 0 for g, c in enumerate(coords) if g not in axes)]
+        return Partition(self.comm, [p if g in axes else 1 for g, p in enumerate(self.shape)], ranks=owners)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Partition) and (self.comm, self.shape, self.ranks) == (

@@ -6,19 +6,24 @@ from .fourier import SpectralConvolution, TruncatedFourier
 from .layer import Jacobian, Layer
 from .linear import Linear
 from .losses import MSE, RelativeL2
+from .normalization import BatchNorm, InstanceNorm, LayerNorm, RMSNorm
 from .pointwise import GELU, Identity, ReLU, Sigmoid, SiLU, Softplus, Tanh, TanhGELU
 from .softmax import LogSoftmax, Softmax
 
 __all__ = [
     "AxisSum",
+    "BatchNorm",
     "GELU",
     "MSE",
     "Identity",
+    "InstanceNorm",
     "Jacobian",
     "Layer",
+    "LayerNorm",
     "Linear",
     "LogSoftmax",
     "Parallel",
+    "RMSNorm",
     "ReLU",
     "RelativeL2",
     "Sequential",

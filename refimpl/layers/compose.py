@@ -9,9 +9,10 @@ Parameters   Those of layer F named f are called "f.W", "f.b", ..; each layer ke
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import reduce
 from operator import add
+from typing import Any
 
 from ..arrays import Array
 from ..operator import Traffic
@@ -28,18 +29,31 @@ class Composite(Layer):
         self.layers = dict(layers)
         every = list(self.layers.values())
         self.domain, self.range = every[0].domain, every[-1].range
-        self.parameter_spaces = {
-            f"{name}.{key}": space for name, layer in layers.items() for key, space in layer.parameter_spaces.items()
-        }
+        self.parameter_spaces = joined((name, layer.parameter_spaces) for name, layer in layers.items())
+        self.statistics_spaces = joined((name, layer.statistics_spaces) for name, layer in layers.items())
 
     @property
     def parameters(self) -> Blocks:
-        return {f"{name}.{key}": p for name, layer in self.layers.items() for key, p in layer.parameters.items()}
+        return joined((name, layer.parameters) for name, layer in self.layers.items())
 
     @parameters.setter
     def parameters(self, blocks: Blocks) -> None:
         for name, layer in self.layers.items():
             layer.parameters = part(blocks, name)
+
+    @property
+    def statistics(self) -> Blocks:
+        return joined((name, layer.statistics) for name, layer in self.layers.items())
+
+    @statistics.setter
+    def statistics(self, blocks: Blocks) -> None:
+        for name, layer in self.layers.items():
+            layer.statistics = part(blocks, name)
+
+    def frozen(self) -> Composite:
+        copy = object.__new__(type(self))
+        Composite.__init__(copy, {name: layer.frozen() for name, layer in self.layers.items()})
+        return copy
 
     def traffic(self) -> Traffic:
         return sum((layer.traffic() for layer in self.layers.values()), Traffic())
@@ -60,11 +74,12 @@ class Sequential(Composite):
             x = layer.value(x)
         return x
 
-    def derivative(self, x: Array) -> tuple[Array, Callable, Callable]:
-        steps = []
+    def derivative(self, x: Array) -> tuple[Array, Callable, Callable, Blocks]:
+        steps, states = [], []
         for name, layer in self.layers.items():
-            x, tangent_of, adjoint_of = layer.derivative(x)
+            x, tangent_of, adjoint_of, *state = layer.derivative(x)
             steps.append((name, tangent_of, adjoint_of))
+            states += [(name, new) for new in state]
 
         def tangent(dx: Array, d: Blocks) -> Array:  # dy = J_n .. J_1 dx
             for name, tangent_of, _ in steps:
@@ -75,10 +90,10 @@ class Sequential(Composite):
             gradients: Blocks = {}
             for name, _, adjoint_of in reversed(steps):
                 dy, own = adjoint_of(dy)
-                gradients |= {f"{name}.{key}": g for key, g in own.items()}
+                gradients |= joined([(name, own)])
             return dy, gradients
 
-        return x, tangent, adjoint
+        return x, tangent, adjoint, joined(states)
 
 
 class Parallel(Composite):
@@ -93,18 +108,20 @@ class Parallel(Composite):
     def value(self, x: Array) -> Array:  # y = sum of F_i(x)
         return reduce(add, (layer.value(x) for layer in self.layers.values()))
 
-    def derivative(self, x: Array) -> tuple[Array, Callable, Callable]:
+    def derivative(self, x: Array) -> tuple[Array, Callable, Callable, Blocks]:
         branches = {name: layer.derivative(x) for name, layer in self.layers.items()}
 
         def tangent(dx: Array, d: Blocks) -> Array:  # dy = sum of J_i dx
-            return reduce(add, (tangent_of(dx, part(d, name)) for name, (_, tangent_of, _) in branches.items()))
+            return reduce(add, (tangent_of(dx, part(d, name)) for name, (_, tangent_of, *_) in branches.items()))
 
         def adjoint(dy: Array) -> tuple[Array, Blocks]:  # dx = sum of J_i* dy
-            parts = {name: adjoint_of(dy) for name, (_, _, adjoint_of) in branches.items()}
-            gradients = {f"{name}.{key}": g for name, (_, own) in parts.items() for key, g in own.items()}
-            return reduce(add, (dx for dx, _ in parts.values())), gradients
+            parts = {name: adjoint_of(dy) for name, (_, _, adjoint_of, *_) in branches.items()}
+            return reduce(add, (dx for dx, _ in parts.values())), joined(
+                (name, own) for name, (_, own) in parts.items()
+            )
 
-        return reduce(add, (y for y, _, _ in branches.values())), tangent, adjoint
+        states = joined((name, new) for name, (_, _, _, *state) in branches.items() for new in state)
+        return reduce(add, (y for y, *_ in branches.values())), tangent, adjoint, states
 
 
 def chain(X: Space, makers: Mapping[str, Callable[[Space], Layer]]) -> dict[str, Layer]:
@@ -114,6 +131,11 @@ def chain(X: Space, makers: Mapping[str, Callable[[Space], Layer]]) -> dict[str,
         layers[name] = make(X)
         X = layers[name].range
     return layers
+
+
+def joined(named: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[str, Any]:
+    """One dict of several: the entry ``key`` of the one called ``name`` becomes "name.key"."""
+    return {f"{name}.{key}": value for name, entries in named for key, value in entries.items()}
 
 
 def part(blocks: Blocks, name: str) -> Blocks:

@@ -31,7 +31,7 @@ from .. import wire
 from ..arrays import Array, namespace
 from ..movement import Broadcast, ReduceScatter
 from ..operator import Identity, Operator, Traffic
-from ..partition import Partition, whole_numbers
+from ..partition import whole_numbers
 from ..space import Space
 from .layer import Layer
 from .linear import adjoint_of
@@ -159,7 +159,7 @@ class SpectralConvolution(Layer):
         super().__init__(X, X.replace(shape=(X.shape[0], out, *X.shape[2:])))
         self.down, self.up = TruncatedFourier(X, modes), TruncatedFourier(self.range, modes)
         Z, D = self.down.range, self.up.inverse_weights
-        P_R = _one_for_each_cut(Z.partition, {g for cut in Z.cuts[:n] for g in cut})
+        P_R = Z.partition.face({g for cut in Z.cuts[:n] for g in cut})
         R = Z.replace(partition=P_R, shape=(*Z.shape[:n], X.shape[1], out), cuts=(*Z.cuts[:n], (), ()), blocks={})
         self.parameter_spaces = {"R": R}
         self.parameters = {"R": R.uniform(seed) * (1 / (X.shape[1] * out))}
@@ -185,10 +185,3 @@ class SpectralConvolution(Layer):
 
     def traffic(self) -> Traffic:
         return self.share.traffic() + self.down.traffic() + self.up.traffic().reversed
-
-
-def _one_for_each_cut(P: Partition, cutting: set[int]) -> Partition:
-    """The part of a grid that has coordinate 0 on the axes that do not cut the modes: the owners of the weight."""
-    places = ((r, P.coords_of(place)) for place, r in enumerate(P.ranks))
-    owners = [r for r, coords in places if all(c == 0 for g, c in enumerate(coords) if g not in cutting)]
-    return Partition(P.comm, [p if g in cutting else 1 for g, p in enumerate(P.shape)], ranks=owners)

@@ -5,7 +5,11 @@ Definition   F : X x W -> Y. At (x, w) it has a value y and a Jacobian J : X x W
 Spaces       X and Y: any; W: the product of the parameters' spaces. X and W have one field.
 Parameters   ``parameters`` is a dict of this rank's blocks, ``parameter_spaces`` of their spaces. A small weight lives on one
              rank and is broadcast in the forward, so its gradient arrives summed; a large one is partitioned.
-Subclass     gives ``value(x)`` and ``derivative(x)`` -> (y, tangent, adjoint), three things to be read on one screen.
+Statistics   What a layer learns without a gradient (running means) is owned like parameters. A layer never changes itself:
+             what its statistics become comes back as ``J.new_state``, and whoever trains stores it, ``layer.statistics = ..``.
+Frozen       ``layer.frozen()`` is the layer as it is used after training: running statistics in place of the batch's own.
+Subclass     gives ``value(x)`` and ``derivative(x)`` -> (y, tangent, adjoint), three things to be read on one screen; with
+             statistics, their new values come fourth.
              Neither checks its argument: the public entries ``layer(x)`` and ``layer.linearize(x)`` vote once.
 """
 
@@ -30,6 +34,8 @@ class Layer:
         self.domain, self.range = X, Y
         self.parameters: Blocks = {}
         self.parameter_spaces: dict[str, Space] = {}
+        self.statistics: Blocks = {}
+        self.statistics_spaces: dict[str, Space] = {}
 
     def __call__(self, x: Array) -> Array:
         """The value alone; nothing is kept.
@@ -47,8 +53,12 @@ class Layer:
         """
         self._check(x)
         with wire.unchecked():
-            y, tangent, adjoint = self.derivative(x)
-        return y, Jacobian(self, tangent, adjoint)
+            y, tangent, adjoint, *state = self.derivative(x)
+        return y, Jacobian(self, tangent, adjoint, *state)
+
+    def frozen(self) -> Layer:
+        """The layer as it is used after training, with the present parameters and statistics."""
+        return self
 
     def _check(self, x: Array) -> None:
         """One vote on this rank's block and on its parameters, which anybody may have set."""
@@ -56,13 +66,15 @@ class Layer:
             who, problem = type(self).__name__, None
             if self.parameter_spaces:
                 problem = Product(self.parameter_spaces).problem(self.parameters, f"{who}.parameters")
+            if self.statistics_spaces and not problem:
+                problem = Product(self.statistics_spaces).problem(self.statistics, f"{who}.statistics")
             wire.vote(self.domain.comm, self.domain.problem(x, who) or problem)
 
     def value(self, x: Array) -> Array:
         raise NotImplementedError
 
-    def derivative(self, x: Array) -> tuple[Array, Callable, Callable]:
-        """The value, tangent(dx, dparameters) -> dy, and adjoint(dy) -> (dx, gradients)."""
+    def derivative(self, x: Array) -> tuple:
+        """The value, tangent(dx, dparameters) -> dy, and adjoint(dy) -> (dx, gradients); then new statistics, if any."""
         raise NotImplementedError
 
     def traffic(self) -> Traffic:
@@ -70,20 +82,24 @@ class Layer:
         return Traffic()
 
     def state(self) -> dict[str, np.ndarray | None]:
-        """All parameters as global arrays on rank 0 (None elsewhere), whatever the partition."""
-        return {name: space.gather(self.parameters[name]) for name, space in self.parameter_spaces.items()}
+        """All parameters and statistics as global arrays on rank 0 (None elsewhere), whatever the partition."""
+        blocks = self.parameters | self.statistics
+        return {name: space.gather(blocks[name]) for name, space in self._owned().items()}
 
     def load_state(self, arrays: dict[str, np.ndarray] | None) -> None:
         """Take global arrays given on rank 0. ValueError on all ranks where a name or a shape does not fit."""
         comm, problem = self.domain.comm, None
-        if comm.rank == 0 and set(arrays or {}) != set(self.parameter_spaces):
-            given, expected = sorted(arrays or {}), sorted(self.parameter_spaces)
+        if comm.rank == 0 and set(arrays or {}) != set(self._owned()):
+            given, expected = sorted(arrays or {}), sorted(self._owned())
             problem = ValueError(f"{type(self).__name__}.load_state: expected parameters {expected}, got {given}")
         wire.vote(comm, problem)
         root = comm.rank == 0
-        self.parameters = {
-            name: space.scatter(arrays[name] if root else None) for name, space in self.parameter_spaces.items()
-        }
+        blocks = {name: space.scatter(arrays[name] if root else None) for name, space in self._owned().items()}
+        self.parameters = {name: blocks[name] for name in self.parameter_spaces}
+        self.statistics = {name: blocks[name] for name in self.statistics_spaces}
+
+    def _owned(self) -> dict[str, Space]:
+        return self.parameter_spaces | self.statistics_spaces
 
     @property
     def parameter_count(self) -> int:
@@ -93,12 +109,15 @@ class Layer:
 
 
 class Jacobian(Operator):
-    """The derivative of a layer at one point, from Product(x=..., **parameters) to the layer's range."""
+    """The derivative of a layer at one point, from Product(x=..., **parameters) to the layer's range.
 
-    def __init__(self, layer: Layer, tangent: Callable, adjoint: Callable) -> None:
+    ``new_state``: what the layer's statistics become after this point, {} for a layer without.
+    """
+
+    def __init__(self, layer: Layer, tangent: Callable, adjoint: Callable, new_state: Blocks | None = None) -> None:
         self.domain, self.range = Product({"x": layer.domain} | layer.parameter_spaces), layer.range
         self.name, self.layer_traffic = f"Jacobian of {type(layer).__name__}", layer.traffic
-        self.tangent, self.cotangent = tangent, adjoint
+        self.tangent, self.cotangent, self.new_state = tangent, adjoint, new_state or {}
 
     def forward(self, dx: Array | Blocks | tuple[Array, Blocks], dparameters: Blocks | None = None) -> Array:
         """dy for dx and dparameters (default: zero), or for both in one: a dict {"x": dx, **dparameters} or a pair."""

@@ -1,0 +1,151 @@
+"""Normalisation uses the statistics of the whole tensor, on any partition."""
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+import strategies
+from theorems import GRIDS, Planted, assert_close, assert_derivative_is_honest, same_text, whole
+
+import refimpl as ri
+from refimpl import layers, verify
+from refimpl.verify import spmd
+
+EPS = 1e-5
+
+
+@st.composite
+def fields(draw, size):
+    """(batch, channels, one or two space axes), every axis cut, none empty."""
+    d = draw(st.integers(1, 2))
+    shape = tuple(draw(st.tuples(*[st.integers(1, 5)] * (d + 2))))
+    grid = draw(strategies.grids(size, d + 2))
+    blocks = tuple(draw(strategies.cut_row(n, p)) for n, p in zip(shape, grid, strict=True))
+    ranks = draw(strategies.some_ranks(size, int(np.prod(grid))))
+    return strategies.TensorCase(shape, grid, ranks, None, blocks, draw(strategies.REAL), draw(strategies.seeds))
+
+
+MAKERS = {
+    "layer": lambda X: layers.LayerNorm(X),
+    "layer, two axes": lambda X: layers.LayerNorm(X, (1, -1)),
+    "rms": lambda X: layers.RMSNorm(X),
+    "rms of channels": lambda X: layers.RMSNorm(X, (1,)),
+    "instance": layers.InstanceNorm,
+    "batch": layers.BatchNorm,
+    "frozen": lambda X: trained(layers.BatchNorm(X)).frozen(),
+}
+
+
+def trained(norm, seed=5):
+    """``norm`` with random weights, and statistics that it has seen."""
+    norm.parameters = {
+        name: space.random(seed + i) + 1 for i, (name, space) in enumerate(norm.parameter_spaces.items())
+    }
+    if norm.statistics:
+        norm.statistics = norm.linearize(norm.domain.random(seed))[1].new_state
+    return norm
+
+
+def sequential(name, x, state):
+    """The definition, on the whole array."""
+    n = x.ndim
+    axes, over = {
+        "layer": ((n - 1,), (n - 1,)),
+        "layer, two axes": ((1, n - 1), (1, n - 1)),
+        "rms": ((n - 1,), (n - 1,)),
+        "rms of channels": ((1,), (1,)),
+    }.get(name, (tuple(range(2, n)) if name == "instance" else (0, *range(2, n)), (1,)))
+    w, b = (
+        np.reshape(state.get(k, 0.0), [m if i in over else 1 for i, m in enumerate(x.shape)]) if k in state else 0.0
+        for k in "wb"
+    )
+    if name == "frozen":
+        channels = [-1 if i == 1 else 1 for i in range(n)]
+        mean, variance = (state[k].reshape(channels) for k in ("mean", "variance"))
+    else:
+        mean = 0 if name.startswith("rms") else x.mean(axis=axes, keepdims=True)
+        variance = ((x - mean) ** 2).mean(axis=axes, keepdims=True)
+    return w * (x - mean) / np.sqrt(variance + EPS) + b
+
+
+def whole_state(team, F):
+    """All weights and statistics as whole float64 arrays, on every rank."""
+    state = ri.wire.share(team, F.state())
+    return {name: a.astype("float64") for name, a in state.items()}
+
+
+@spmd.property_test(case=fields, name=st.sampled_from(list(MAKERS)))
+def test_every_norm_is_that_of_the_whole_tensor_and_its_jacobian_has_its_adjoint(team, case, name):
+    X = case.space(team)
+    F = MAKERS[name](X)
+    F = F if name == "frozen" else trained(F)
+    x = X.random(case.seed)
+    expected = sequential(name, whole(X, x).astype("float64"), whole_state(team, F))
+    assert_close(X, F(x), expected, factor=1e4 if name in ("layer", "instance", "batch", "layer, two axes") else 64)
+    assert_derivative_is_honest(F, case.seed)
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_taylor_remainders_of_norms_fall_with_slope_2(team, name):
+    grid = (*GRIDS[team.size], 1)
+    X = ri.Space(ri.Partition(team, grid), (4, 3, 6))
+    assert verify.taylor_test(
+        trained(MAKERS[name](X)) if name != "frozen" else MAKERS[name](X), X.random(3), first=0.05
+    )
+
+
+def test_running_statistics_are_those_of_all_ranks_and_the_layer_itself_stays(team):
+    grid = (*GRIDS[team.size], 1)
+    X = ri.Space(ri.Partition(team, grid), (4, 3, 6))
+    F, x = layers.BatchNorm(X, momentum=0.25), X.random(1)
+    state = F.linearize(x)[1].new_state
+    all_x = whole(X, x)
+    before = whole_state(team, F)
+    assert np.array_equal(before["mean"], [0, 0, 0]) and np.array_equal(before["variance"], [1, 1, 1])
+    F.statistics = state
+    after = whole_state(team, F)
+    assert np.allclose(after["mean"], 0.25 * all_x.mean(axis=(0, 2)), rtol=1e-14)
+    assert np.allclose(after["variance"], 0.75 + 0.25 * all_x.var(axis=(0, 2), ddof=1), rtol=1e-14)
+
+
+def test_statistics_pass_through_compositions_and_states(team):
+    X = ri.Space(ri.Partition(team, (team.size, 1, 1)), (6, 3, 4))
+
+    def net():
+        return layers.Sequential(
+            {"a": layers.Parallel({"norm": layers.BatchNorm(X), "id": layers.Identity(X)}), "b": layers.BatchNorm(X)}
+        )
+
+    F, G, x = net(), net(), X.random(2)
+    F.statistics = F.linearize(x)[1].new_state
+    assert sorted(F.statistics) == ["a.norm.mean", "a.norm.variance", "b.mean", "b.variance"]
+    G.load_state(F.state())
+    assert np.array_equal(G.frozen()(x), F.frozen()(x)) and not np.array_equal(F.frozen()(x), net().frozen()(x))
+    assert F.parameter_count == 12 and sorted(F.frozen().parameters) == sorted(F.parameters)
+
+
+@pytest.mark.mpi(min_size=2)
+def test_statistics_of_each_block_alone_are_rejected(team):
+    X = ri.Space(ri.Partition(team, (1, 1, team.size)), (2, 2, 3 * team.size))
+    x = X.random(1)
+    alone = (x - x.mean(axis=-1, keepdims=True)) / np.sqrt(x.var(axis=-1, keepdims=True) + EPS)
+    assert X.norm(layers.LayerNorm(X)(x) - alone) > 0.01
+
+
+def test_an_adjoint_that_takes_the_statistics_for_constants_is_rejected(team):
+    X = ri.Space(ri.Partition(team, (team.size, 1)), (2 * team.size, 3))
+    for layer in (layers.LayerNorm, layers.RMSNorm):
+        F, x = trained(layer(X)), X.random(1)
+        _, J = F.linearize(x)
+        r = F.standardize(x)[0] / x if layer is layers.RMSNorm else 1.0
+        assert not verify.dot_test(
+            Planted(J, lambda dy, J=J, F=F, r=r: (r * F.spread(F.parameters["w"]) * dy, J.adjoint(dy)[1]))
+        )
+
+
+def test_norms_of_nothing_or_of_complex_numbers_are_refused(team):
+    P = ri.Partition(team, (1, 1, 1))
+    assert "with numbers along the axes" in same_text(team, lambda: layers.BatchNorm(ri.Space(P, (0, 3, 4))))
+    assert "expected a real space" in same_text(team, lambda: layers.RMSNorm(ri.Space(P, (2, 3, 4), "complex64")))
+    assert "different axes of a tensor of 2" in same_text(
+        team, lambda: layers.InstanceNorm(ri.Space(ri.Partition(team, (1,)), (2, 3)))
+    )

@@ -1,0 +1,184 @@
+"""Normalisation over axes that may be split: layer, RMS, instance and batch norm, with the statistics of the whole tensor.
+
+Definition   z = (x - m) r,   r = (v + eps)^(-1/2),   m = M x,   v = M (x - m)^2;   then y = w z + b.
+             M = S / n is the mean along some axes (axis_sum.py), over all ranks that hold a part of them.
+             LayerNorm    means along the given axes, w and b over the same axes
+             RMSNorm      as LayerNorm with m = 0, and without b
+             InstanceNorm means along the space axes, w and b over the channels
+             BatchNorm    means along all axes but the channels, w and b over the channels; it also keeps running statistics
+Spaces       X -> X, X real. w and b are cut as the axes that they belong to; each piece lives on one rank and is broadcast (B)
+             to the others.
+Tangent      dz = r (dx - M dx - z M(z dx)),  without M dx where m = 0;   dy = w dz + z B dw + B db.
+Adjoint      dx = r (w dy - M(w dy) - z M(z w dy));   dw = B* sum(z dy),  db = B* sum(dy).
+Why          M = E A L / n with E = L*, A = A* (axis_sum.py), so M = M*; z and r are diagonal, and r is constant along the axes.
+Running      BatchNorm's statistics: mean <- (1 - a) mean + a m, variance <- (1 - a) variance + a v n / (n - 1). They come
+             back as ``J.new_state``; ``layer.frozen()`` uses them, y = w (x - mean) (variance + eps)^(-1/2) + b.
+Cost         Two all-reduces of the statistics for a value, one or two for a tangent and an adjoint; a tree for w and b each.
+Trap         The statistics of each rank's block are another function, even where their mean is that of the whole: the mean of
+             the blocks' variances is not the variance.
+Reference    Ba, Kiros and Hinton, arXiv 1607.06450 (layer); Zhang and Sennrich, arXiv 1910.07467 (RMS); Ulyanov, Vedaldi and
+             Lempitsky, arXiv 1607.08022 (instance); Ioffe and Szegedy, arXiv 1502.03167 (batch).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from ..arrays import Array, contiguous, namespace
+from ..movement import Broadcast
+from ..operator import Traffic
+from ..space import Space
+from .axis_sum import AxisSum, read_axes
+from .layer import Blocks, Layer
+
+
+class Normalization(Layer):
+    """The base: means along ``axes``, weights over ``weight_axes``; w starts at 1 and b at 0.
+
+    Raises ValueError where X is complex, the axes do not exist, or there is nothing to take a mean of.
+    """
+
+    centred = True
+
+    def __init__(self, X: Space, axes: Sequence[int], weight_axes: Sequence[int], eps: float) -> None:
+        super().__init__(X, X)
+        who = type(self).__name__
+        self.sum, self.weight_axes, self.eps = AxisSum(X, axes), read_axes(who, X, weight_axes), eps
+        if X.dtype.kind != "f" or not self.sum.count:
+            raise ValueError(f"{who}: expected a real space with numbers along the axes {tuple(axes)}, got {X!r}")
+        self.W = self._weight_space()
+        self.share = Broadcast(self.W, X.partition)
+        self.parameters = {"w": constant(self.W, 1.0)} | ({"b": self.W.zeros()} if self.centred else {})
+        self.parameter_spaces = dict.fromkeys(self.parameters, self.W)
+
+    def _weight_space(self) -> Space:
+        """One number for each index of the weight axes, on the ranks that own them."""
+        X, cuts = self.domain, [self.domain.cuts[i] for i in self.weight_axes]
+        shape, rows = [X.shape[i] for i in self.weight_axes], [X.blocks[i] for i in self.weight_axes]
+        face = X.partition.face({g for cut in cuts for g in cut})
+        return X.replace(partition=face, shape=shape, cuts=cuts, blocks=dict(enumerate(rows)))
+
+    def value(self, x: Array) -> Array:  # y = w z + b
+        return self.affine(self.standardize(x)[0], self.parameters)
+
+    def derivative(self, x: Array) -> tuple:
+        z, dz, new_statistics = self.standardize(x)
+        w = self.spread(self.parameters["w"])
+
+        def tangent(dx: Array, d: Blocks) -> Array:  # dy = w dz + z B dw + B db
+            return w * dz(dx) + self.affine(z, d)
+
+        def adjoint(dy: Array) -> tuple[Array, Blocks]:  # dx = dz* (w dy),  dw = B* sum(z dy),  db = B* sum(dy)
+            parts = {"w": z * dy, "b": dy}
+            return dz(w * dy), {name: self.collect(parts[name]) for name in self.parameter_spaces}
+
+        return self.affine(z, self.parameters), tangent, adjoint, new_statistics
+
+    def standardize(self, x: Array) -> tuple[Array, Callable, Blocks]:
+        """z, its derivative, which is its own adjoint, and the new statistics."""
+        m = self.mean(x) if self.centred else 0.0
+        v = self.mean((x - m) ** 2)
+        r = 1 / namespace(x).sqrt(v + self.eps)
+        z = (x - m) * r
+
+        def dz(dx: Array) -> Array:  # r (dx - M dx - z M(z dx))
+            return r * (dx - (self.mean(dx) if self.centred else 0) - z * self.mean(z * dx))
+
+        return z, dz, self.new_statistics(m, v)
+
+    def mean(self, x: Array) -> Array:  # M x
+        return self.sum.forward(x) / self.sum.count
+
+    def new_statistics(self, m: Array | float, v: Array) -> Blocks:
+        return {}
+
+    def affine(self, z: Array, parameters: Blocks) -> Array:
+        """(B w) z + B b."""
+        y = self.spread(parameters["w"]) * z
+        return y + self.spread(parameters["b"]) if "b" in parameters else y
+
+    def spread(self, w: Array) -> Array:
+        """B w on this rank, in a shape that multiplies its block."""
+        shape = [n if i in self.weight_axes else 1 for i, n in enumerate(self.domain.local_shape)]
+        return namespace(w).reshape(self.share.forward(w), shape)
+
+    def collect(self, y: Array) -> Array:
+        """The adjoint of ``spread``: sum over this rank's other axes, then over the ranks."""
+        others = tuple(i for i in range(y.ndim) if i not in self.weight_axes)
+        return self.share.adjoint(namespace(y).sum(contiguous(y), axis=others) if others else y)
+
+    def traffic(self) -> Traffic:
+        means = [self.sum.traffic()] * (2 if self.centred else 1)
+        return sum(means, Traffic()) + self._weight_traffic()
+
+    def _weight_traffic(self) -> Traffic:
+        return sum([self.share.traffic()] * len(self.parameter_spaces), Traffic())
+
+
+class LayerNorm(Normalization):
+    """Mean 0 and variance 1 along ``axes``, by default the last."""
+
+    def __init__(self, X: Space, axes: Sequence[int] = (-1,), eps: float = 1e-5) -> None:
+        super().__init__(X, axes, axes, eps)
+
+
+class RMSNorm(Normalization):
+    """Mean square 1 along ``axes``, by default the last."""
+
+    centred = False
+
+    def __init__(self, X: Space, axes: Sequence[int] = (-1,), eps: float = 1e-5) -> None:
+        super().__init__(X, axes, axes, eps)
+
+
+class InstanceNorm(Normalization):
+    """Mean 0 and variance 1 along the space axes, 2 and on, of each sample and channel."""
+
+    def __init__(self, X: Space, eps: float = 1e-5) -> None:
+        super().__init__(X, range(2, X.ndim), (1,), eps)
+
+
+class BatchNorm(Normalization):
+    """Mean 0 and variance 1 along all axes but the channels (axis 1).
+
+    In the running statistics, a new batch has the weight ``momentum``.
+    """
+
+    def __init__(self, X: Space, eps: float = 1e-5, momentum: float = 0.1) -> None:
+        super().__init__(X, [0, *range(2, X.ndim)], (1,), eps)
+        self.momentum = momentum
+        self.statistics = {"mean": self.W.zeros(), "variance": constant(self.W, 1.0)}
+        self.statistics_spaces = dict.fromkeys(self.statistics, self.W)
+
+    def new_statistics(self, m: Array | float, v: Array) -> Blocks:  # old + a (seen - old), on the owners
+        if not self.W.partition.active:
+            return self.statistics
+        n, xp = self.sum.count, namespace(v)
+        seen = {"mean": m, "variance": v * (n / max(n - 1, 1))}
+        old = self.statistics
+        return {k: old[k] + self.momentum * (xp.reshape(seen[k], self.W.local_shape) - old[k]) for k in old}
+
+    def frozen(self) -> FrozenBatchNorm:
+        return FrozenBatchNorm(self)
+
+
+class FrozenBatchNorm(Normalization):
+    """z = (x - mean) (variance + eps)^(-1/2) with the statistics, and y = w z + b with the weights, that ``norm`` has now."""
+
+    def __init__(self, norm: BatchNorm) -> None:
+        super().__init__(norm.domain, norm.sum.axes, norm.weight_axes, norm.eps)
+        self.parameters = norm.parameters
+        self.statistics, self.statistics_spaces = norm.statistics, norm.statistics_spaces
+
+    def standardize(self, x: Array) -> tuple[Array, Callable, Blocks]:
+        r = 1 / namespace(x).sqrt(self.spread(self.statistics["variance"]) + self.eps)
+        return (x - self.spread(self.statistics["mean"])) * r, lambda dx: r * dx, self.statistics
+
+    def traffic(self) -> Traffic:
+        return self._weight_traffic()
+
+
+def constant(X: Space, c: float) -> Array:
+    return X.adopt(np.full(X.local_shape, c, X.dtype))
