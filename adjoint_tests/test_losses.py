@@ -4,10 +4,20 @@ import numpy as np
 import pytest
 import strategies
 from hypothesis import strategies as st
-from theorems import GRIDS, Planted, assert_adjoint, assert_close, same_text, whole
+from scipy.special import expit, huber, log_softmax, softmax, xlogy
+from theorems import (
+    GRIDS,
+    Planted,
+    assert_adjoint,
+    assert_close,
+    assert_honest,
+    assert_rejected,
+    same_text,
+    whole,
+)
 
 import refimpl as ri
-from refimpl import verify, wire
+from refimpl import layers, verify, wire
 from refimpl.layers import MSE, RelativeL2
 from refimpl.verify import spmd
 
@@ -23,6 +33,50 @@ def serial_relative_l2(p, t):
 
 SERIAL = {MSE: serial_mse, RelativeL2: serial_relative_l2}
 both_losses = pytest.mark.parametrize("loss", SERIAL)
+
+# loss: (terms, slopes) of a prediction and a target in float64
+TERMS = {
+    layers.MSE: (lambda p, t: (p - t) ** 2, lambda p, t: 2 * (p - t)),
+    layers.L1: (lambda p, t: np.abs(p - t), lambda p, t: np.sign(p - t)),
+    layers.Huber: (lambda p, t: huber(1.0, p - t), lambda p, t: np.clip(p - t, -1, 1)),
+    layers.BCE: (lambda p, t: -xlogy(t, p) - xlogy(1 - t, 1 - p), lambda p, t: (1 - t) / (1 - p) - t / p),
+    layers.BCEWithLogits: (lambda p, t: np.logaddexp(0, p) - t * p, lambda p, t: expit(p) - t),
+    layers.KLDivergence: (lambda p, t: xlogy(t, t) - t * p, lambda p, t: -t),
+    layers.PoissonNLL: (lambda p, t: np.exp(p) - t * p, lambda p, t: np.exp(p) - t),
+}
+
+
+def serial_lp(power):
+    def loss(p, t):
+        e, axes = p - t, tuple(range(1, p.ndim))
+        size = lambda a: np.sum(np.abs(a) ** power, axes, keepdims=True) ** (1 / power)
+        slope = np.sign(e) * np.abs(e) ** (power - 1) * size(e) ** (1 - power)
+        return np.sum(size(e) / size(t)), slope / size(t)
+
+    return loss
+
+
+def serial_h1(p, t, spacing, boundary):
+    def quotients(a):
+        for axis, h in enumerate(spacing, start=2):
+            d = np.roll(a, -1, axis) - a
+            if boundary == "open":
+                np.moveaxis(d, axis, 0)[-1] = 0
+            yield d / h
+
+    def size(a):
+        return np.sqrt(sum(np.sum(b**2, tuple(range(1, a.ndim))) for b in (a, *quotients(a))))
+
+    return np.sum(size(p - t) / size(t))
+
+
+def a_pair(loss, X, seed):
+    """A prediction and a target that the loss can take; some targets are 0."""
+    p, t = X.random(seed), X.random(seed + 1)
+    if loss in (layers.BCE, layers.BCEWithLogits, layers.KLDivergence):
+        t = np.clip(np.abs(t) - 0.5, 0, 1)
+    p = expit(p).astype(X.dtype) if loss is layers.BCE else p
+    return p, t
 
 
 def filled(size):
@@ -44,6 +98,102 @@ def test_value_and_gradient_are_those_of_the_serial_formula(team, case, relative
         with ri.counting() as count:
             apply(argument)
         assert count.total == getattr(J.traffic(), side)
+
+
+REDUCTIONS = st.sampled_from(["mean", "sum"])
+
+
+@spmd.property_test(case=filled, name=st.sampled_from([loss.__name__ for loss in TERMS]), reduction=REDUCTIONS)
+def test_termwise_losses_are_means_or_sums_of_their_terms(team, case, name, reduction):
+    X, loss = case.space(team), getattr(layers, name)
+    p, t = a_pair(loss, X, case.seed)
+    value, J = loss(X, reduction).linearize(p, t)
+    terms, slopes = (f(whole(X, p).astype("float64"), whole(X, t).astype("float64")) for f in TERMS[loss])
+    n = terms.size if reduction == "mean" else 1
+    tolerance = 2e-5 if case.dtype == "float32" else 1e-12
+    assert value == pytest.approx(np.sum(terms) / n, rel=tolerance, abs=tolerance * np.sum(np.abs(terms)) / n)
+    assert_close(X, J.adjoint(1.0), slopes / n, factor=1e3)
+    assert_adjoint(J, case.seed, chain=2)
+
+
+@spmd.property_test(case=filled, power=st.sampled_from([1.0, 1.5, 2.0, 3.0]), reduction=REDUCTIONS)
+def test_relative_lp_errors_are_those_of_whole_samples(team, case, power, reduction):
+    X = case.space(team)
+    p, t = X.random(case.seed), X.random(case.seed + 1)
+    value, J = layers.RelativeLp(X, reduction, power).linearize(p, t)
+    expected, gradient = serial_lp(power)(whole(X, p).astype("float64"), whole(X, t).astype("float64"))
+    n = X.shape[0] if reduction == "mean" else 1
+    assert value == pytest.approx(expected / n, rel=1e-5 if case.dtype == "float32" else 1e-13)
+    assert_close(X, J.adjoint(1.0), gradient / n, factor=1e3)
+
+
+@spmd.property_test(case=filled, boundary=st.sampled_from(["open", "periodic"]), reduction=REDUCTIONS)
+def test_relative_h1_error_has_the_differences_of_the_whole_tensor(team, case, boundary, reduction):
+    X = case.space(team)
+    p, t, spacing = X.random(case.seed), X.random(case.seed + 1), [0.5, 2.0][: X.ndim - 2]
+    loss = layers.RelativeH1(X, reduction, spacing, boundary)
+    value, J = loss.linearize(p, t)
+    expected = serial_h1(whole(X, p).astype("float64"), whole(X, t).astype("float64"), spacing, boundary)
+    n = X.shape[0] if reduction == "mean" else 1
+    assert value == pytest.approx(expected / n, rel=1e-5 if case.dtype == "float32" else 1e-13)
+    assert_adjoint(J, case.seed, chain=4)
+    for D in loss.differences:
+        assert_adjoint(D, case.seed)
+        assert_honest(D, case.seed)
+
+
+@spmd.property_test(case=filled, axis=st.integers(0, 2), reduction=REDUCTIONS)
+def test_cross_entropy_is_that_of_the_whole_axis(team, case, axis, reduction):
+    X = case.space(team)
+    p, t = X.random(case.seed), np.abs(X.random(case.seed + 1))
+    value, J = layers.CrossEntropy(X, reduction, axis).linearize(p, t)
+    P, T = whole(X, p).astype("float64"), whole(X, t).astype("float64")
+    n = P.size // P.shape[axis] if reduction == "mean" else 1
+    tolerance = 2e-5 if case.dtype == "float32" else 1e-12
+    assert value == pytest.approx(-np.sum(T * log_softmax(P, axis)) / n, rel=tolerance)
+    gradient = (softmax(P, axis) * T.sum(axis, keepdims=True) - T) / n
+    assert np.max(np.abs(whole(X, J.adjoint(1.0)) - gradient)) <= tolerance * np.max(T)
+    assert_adjoint(J, case.seed, chain=2)
+
+
+SMOOTH = {
+    "MSE": layers.MSE,
+    "Huber": lambda X: layers.Huber(X, delta=0.5),
+    "BCEWithLogits": layers.BCEWithLogits,
+    "PoissonNLL": layers.PoissonNLL,
+    "CrossEntropy": layers.CrossEntropy,
+    "RelativeLp": lambda X: layers.RelativeLp(X, p=3),
+    "RelativeH1": lambda X: layers.RelativeH1(X, spacing=[0.5, 3], boundary="periodic"),
+    "RelativeH1, open": lambda X: layers.RelativeH1(X),
+}
+
+
+@pytest.mark.parametrize("name", SMOOTH)
+def test_gradients_are_the_slopes_of_the_values(team, name):
+    X = ri.Space(ri.Partition(team, (1, 1, *GRIDS[team.size])), (3, 2, 5, 4))
+    loss, p, t, d, h = SMOOTH[name](X), X.random(1), X.random(2), X.random(3), 1e-5
+    slope = (loss(p + h * d, t) - loss(p - h * d, t)) / (2 * h)
+    _, J = loss.linearize(p, t)
+    assert slope == pytest.approx(X.inner(J.adjoint(1.0), d), rel=1e-7)
+
+
+@pytest.mark.mpi(min_size=2)
+def test_differences_within_blocks_only_are_rejected(team):
+    X = ri.Space(ri.Partition(team, (1, 1, team.size)), (1, 1, 2 * team.size))
+    D, x = layers.relative_losses.Difference(X, 2), X.random(1)
+    alone = np.diff(x, axis=2, append=x[:, :, -1:])
+    assert X.norm(D.forward(x) - alone) > 0.01
+    assert_rejected(Planted(D, lambda y: -np.diff(y, axis=2, prepend=0)))
+
+
+def test_losses_that_make_no_sense_are_refused(team):
+    X = ri.Space(ri.Partition(team, (1,)), (3, 2, 4))
+    assert 'reduction="mean" or "sum"' in same_text(team, lambda: layers.L1(X, "max"))
+    assert "delta > 0" in same_text(team, lambda: layers.Huber(X, delta=0))
+    assert "p >= 1" in same_text(team, lambda: layers.RelativeLp(X, p=0.5))
+    assert "a spacing for each space axis" in same_text(team, lambda: layers.RelativeH1(X, spacing=[1, 1]))
+    assert 'boundary="open" or "periodic"' in same_text(team, lambda: layers.RelativeH1(X, boundary="zero"))
+    assert "different axes" in same_text(team, lambda: layers.CrossEntropy(X, axis=3))
 
 
 @both_losses

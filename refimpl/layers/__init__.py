@@ -2,30 +2,42 @@
 
 from .axis_sum import AxisSum
 from .compose import Parallel, Sequential, chain
+from .dropout import Dropout
 from .fourier import SpectralConvolution, TruncatedFourier
 from .layer import Jacobian, Layer
 from .linear import Linear
-from .losses import MSE, RelativeL2
+from .losses import BCE, L1, MSE, BCEWithLogits, CrossEntropy, Huber, KLDivergence, PoissonNLL
 from .normalization import BatchNorm, InstanceNorm, LayerNorm, RMSNorm
 from .pointwise import GELU, Identity, ReLU, Sigmoid, SiLU, Softplus, Tanh, TanhGELU
+from .relative_losses import RelativeH1, RelativeL2, RelativeLp
 from .softmax import LogSoftmax, Softmax
 
 __all__ = [
     "AxisSum",
+    "BCE",
+    "BCEWithLogits",
     "BatchNorm",
+    "CrossEntropy",
+    "Dropout",
     "GELU",
-    "MSE",
+    "Huber",
     "Identity",
     "InstanceNorm",
     "Jacobian",
+    "KLDivergence",
+    "L1",
     "Layer",
     "LayerNorm",
     "Linear",
     "LogSoftmax",
+    "MSE",
     "Parallel",
+    "PoissonNLL",
     "RMSNorm",
     "ReLU",
+    "RelativeH1",
     "RelativeL2",
+    "RelativeLp",
     "Sequential",
     "SiLU",
     "Sigmoid",

@@ -1,28 +1,34 @@
 """Losses: from a prediction to one number, on rank 0.
 
-Definition   MSE: (1/n) |p - t|^2 over all n entries.   RelativeL2: the mean over the batch of |p_b - t_b| / |t_b|.
+Definition   L(p, t) = (1/n) sum of l(p_i, t_i) over all n entries (reduction "mean"), or the sum. With e = p - t:
+             MSE e^2;   L1 |e|;   Huber e^2 / 2 where |e| <= d, else d (|e| - d / 2);
+             BCE -t log p - (1 - t) log(1 - p), p a probability;   BCEWithLogits log(1 + e^p) - t p, p a logit;
+             KLDivergence t (log t - p), p a logarithm of a probability;   PoissonNLL e^p - t p, p a logarithm of a rate.
+             CrossEntropy: the mean over all positions of -sum_c t_c log softmax(p)_c, c along an axis that may be split.
+             Relative errors of whole samples: relative_losses.py.
 Spaces       X -> R, where R lives on rank 0 of the communicator. ``value`` is told to all ranks as a report.
-Tangent      dL = <g, dp> with the gradient g at p.   MSE: g = 2 (p - t) / n;
-             RelativeL2: g_b = (p_b - t_b) / (B |p_b - t_b| |t_b|), and zero where p_b = t_b.
+Tangent      dL = <g, dp> with the gradient g at p: g_i = l'(p_i, t_i) / n;   CrossEntropy: (softmax(p) sum_c t_c - t) / N.
 Adjoint      dp = c g for the number c on rank 0, which is broadcast.
 Why          R has one copy. If every rank passed a c of its own, the gradient would be P times too large.
 Cost         One pool of the sums; adjoint: one broadcast of one number.
-Reference    Li et al., arXiv 2010.08895 (the relative L2 loss).
+Reference    Huber, "Robust estimation of a location parameter", 1964; the names and conventions are those of torch.nn.
 """
 
 from __future__ import annotations
 
-from math import fsum, prod
+from math import exp, fsum, prod
 from numbers import Real
 
 import numpy as np
 
 from .. import wire
-from ..arrays import Array, to_host
+from ..arrays import Array, namespace, to_host
 from ..movement import Broadcast
 from ..operator import Operator, Traffic
 from ..partition import Partition
 from ..space import Product, Space
+from .pointwise import logistic, softplus
+from .softmax import LogSoftmax
 
 
 class Functional(Operator):
@@ -49,19 +55,21 @@ class Functional(Operator):
 
 
 class Loss:
-    """The base: a subclass gives ``value_and_gradient(prediction, target)`` of blocks.
+    """The base: a subclass gives ``value_and_gradient(prediction, target)`` of blocks; ``reduction`` is "mean" or "sum".
 
     Raises ValueError where X is complex, holds a number twice, or has none to take a mean of.
     """
 
-    def __init__(self, X: Space) -> None:
+    def __init__(self, X: Space, reduction: str = "mean") -> None:
+        if reduction not in ("mean", "sum"):
+            raise ValueError(f'{type(self).__name__}: expected reduction="mean" or "sum", got {reduction!r}')
         copies = prod(X.partition.shape[g] for g in X.copy_axes)
         once = copies == 1 and all(X.covers_once(axis) for axis in range(X.ndim))
         if X.dtype.kind != "f" or X.field != "real" or not once or not prod(X.shape):
             raise ValueError(
                 f"{type(self).__name__}: expected a real space, not empty, in which every number is held once, got {X!r}"
             )
-        self.domain = X
+        self.domain, self.reduction = X, reduction
         self.pair = Product(prediction=X, target=X)
 
     def __call__(self, prediction: Array, target: Array) -> float:
@@ -78,34 +86,95 @@ class Loss:
     def value_and_gradient(self, prediction: Array, target: Array) -> tuple[float, Array]:
         raise NotImplementedError
 
+    def total(self, terms: Array) -> float:
+        """The sum of a block of every rank, in float64, the same on every rank."""
+        return fsum(wire.pool(self.domain.comm, float(np.sum(to_host(terms), dtype=np.float64))))
 
-class MSE(Loss):
-    """(1/n) |p - t|^2."""
+
+class TermwiseLoss(Loss):
+    """The base of losses that are sums over entries: a subclass gives ``terms(p, t)``, the terms and their slopes in p."""
+
+    def terms(self, p: Array, t: Array) -> tuple[Array, Array]:
+        raise NotImplementedError
 
     def value_and_gradient(self, prediction: Array, target: Array) -> tuple[float, Array]:
-        error, n = prediction - target, prod(self.domain.shape)
-        return self.domain.inner(error, error) / n, error * (2 / n)
+        terms, slopes = self.terms(prediction, target)
+        n = prod(self.domain.shape) if self.reduction == "mean" else 1
+        return self.total(terms) / n, slopes * (1 / n)
 
 
-class RelativeL2(Loss):
-    """The mean over the batch (axis 0) of |p_b - t_b| / |t_b|. ZeroDivisionError on all ranks where a target is zero."""
+class MSE(TermwiseLoss):
+    """(p - t)^2."""
+
+    def terms(self, p: Array, t: Array) -> tuple[Array, Array]:
+        e = p - t
+        return e * e, 2 * e
+
+
+class L1(TermwiseLoss):
+    """|p - t|, with slope 0 at 0."""
+
+    def terms(self, p: Array, t: Array) -> tuple[Array, Array]:
+        e, xp = p - t, namespace(p)
+        return xp.abs(e), xp.sign(e)
+
+
+class Huber(TermwiseLoss):
+    """Half the square of an error up to ``delta``, and from there on a line."""
+
+    def __init__(self, X: Space, reduction: str = "mean", delta: float = 1.0) -> None:
+        super().__init__(X, reduction)
+        if not delta > 0:
+            raise ValueError(f"Huber: expected delta > 0, got {delta}")
+        self.delta = delta
+
+    def terms(self, p: Array, t: Array) -> tuple[Array, Array]:
+        e, xp = p - t, namespace(p)
+        size, slope = xp.abs(e), xp.clip(e, -self.delta, self.delta)
+        return xp.where(size <= self.delta, e * e / 2, self.delta * (size - self.delta / 2)), slope
+
+
+class BCE(TermwiseLoss):
+    """Binary cross-entropy of probabilities p; logarithms are cut off at -100, so that p = 0 and p = 1 are allowed."""
+
+    def terms(self, p: Array, t: Array) -> tuple[Array, Array]:
+        xp, least = namespace(p), exp(-100)
+        log_p, log_q = xp.log(xp.clip(p, least, 1)), xp.log(xp.clip(1 - p, least, 1))
+        return -t * log_p - (1 - t) * log_q, (p - t) / xp.clip(p * (1 - p), 1e-12, 1)
+
+
+class BCEWithLogits(TermwiseLoss):
+    """Binary cross-entropy of logits p, whose probability is s(p) = 1 / (1 + e^-p)."""
+
+    def terms(self, p: Array, t: Array) -> tuple[Array, Array]:
+        return softplus(p) - t * p, logistic(p)[0] - t
+
+
+class KLDivergence(TermwiseLoss):
+    """Of the distribution t from the one whose logarithm is p; a t of 0 adds nothing."""
+
+    def terms(self, p: Array, t: Array) -> tuple[Array, Array]:
+        xp = namespace(p)
+        log_t = xp.log(xp.where(t > 0, t, xp.ones_like(t)))
+        return t * (log_t - p), -t
+
+
+class PoissonNLL(TermwiseLoss):
+    """The negative log-likelihood of counts t under the rate e^p, without the constant log t!."""
+
+    def terms(self, p: Array, t: Array) -> tuple[Array, Array]:
+        rate = namespace(p).exp(p)
+        return rate - t * p, rate - t
+
+
+class CrossEntropy(Loss):
+    """Of target probabilities t (one-hot for labels) and logits p, along ``axis``; "mean": over the positions."""
+
+    def __init__(self, X: Space, reduction: str = "mean", axis: int = 1) -> None:
+        super().__init__(X, reduction)
+        self.log_softmax = LogSoftmax(X, axis)
 
     def value_and_gradient(self, prediction: Array, target: Array) -> tuple[float, Array]:
-        error = prediction - target
-        errors, sizes = self._norms(error), self._norms(target)
-        if not np.all(sizes):
-            raise ZeroDivisionError(
-                f"RelativeL2: the targets of samples {np.flatnonzero(sizes == 0).tolist()} are zero, so they have no relative "
-                "error; leave them out, or use MSE"
-            )
-        scale = np.divide(1, errors * sizes * len(sizes), out=np.zeros_like(errors), where=errors > 0)
-        mine = scale[self.domain.local_slice[0]].reshape(-1, *[1] * (error.ndim - 1)).astype(self.domain.dtype)
-        return fsum(errors / sizes) / len(sizes), error * self.domain.adopt(mine)
-
-    def _norms(self, x: Array) -> np.ndarray:
-        """|x_b| for every sample b of the batch, on every rank."""
-        squares = np.zeros(self.domain.shape[0])
-        batch, *others = x.shape
-        flat = to_host(x).astype(np.float64).reshape(batch, prod(others))
-        squares[self.domain.local_slice[0]] = np.einsum("bi,bi->b", flat, flat)
-        return np.sqrt(np.sum(wire.pool(self.domain.comm, squares), axis=0))
+        n = prod(self.log_softmax.sum.range.shape) if self.reduction == "mean" else 1
+        z, J = self.log_softmax.linearize(prediction)
+        return -self.total(target * z) / n, J.adjoint(target * (-1 / n))[0]

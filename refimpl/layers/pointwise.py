@@ -137,12 +137,11 @@ class SiLU(Pointwise):
 class Softplus(Pointwise):
     """g(x) = log(1 + e^x)."""
 
-    def function(self, x: Array) -> Array:  # = x + log(1 + e^-x), which does not overflow where x > 0
-        xp, right = namespace(x), is_right(x)
-        return xp.where(right, x, xp.zeros_like(x)) + xp.log1p(xp.exp(xp.where(right, -x, x)))
+    def function(self, x: Array) -> Array:
+        return softplus(x)
 
     def function_and_slope(self, x: Array) -> tuple[Array, Array]:
-        return self.function(x), logistic(x)[0]
+        return softplus(x), logistic(x)[0]
 
 
 class TanhGELU(Pointwise):
@@ -170,6 +169,12 @@ def logistic(x: Array) -> tuple[Array, Array]:
     e = xp.exp(xp.where(right, -x, x))
     near_one = 1 / (1 + e)
     return xp.where(right, near_one, e * near_one), e * near_one * near_one
+
+
+def softplus(x: Array) -> Array:
+    """log(1 + e^x), as x + log(1 + e^-x) on the right, so that nothing overflows."""
+    xp, right = namespace(x), is_right(x)
+    return xp.where(right, x, xp.zeros_like(x)) + xp.log1p(xp.exp(xp.where(right, -x, x)))
 
 
 def gelu(x: Array) -> Array:
