@@ -2,6 +2,7 @@
 
 from .axis_sum import AxisSum
 from .compose import Parallel, Sequential, chain
+from .convolution import Convolution, TransposedConvolution
 from .dropout import Dropout
 from .fourier import SpectralConvolution, TruncatedFourier
 from .layer import Jacobian, Layer
@@ -17,6 +18,7 @@ __all__ = [
     "BCE",
     "BCEWithLogits",
     "BatchNorm",
+    "Convolution",
     "CrossEntropy",
     "Dropout",
     "GELU",
@@ -46,6 +48,7 @@ __all__ = [
     "SpectralConvolution",
     "Tanh",
     "TanhGELU",
+    "TransposedConvolution",
     "TruncatedFourier",
     "chain",
 ]

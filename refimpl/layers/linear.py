@@ -47,8 +47,7 @@ class Linear(Layer):
         self.axis, self.parameter_spaces = axis, spaces
         self.broadcasts = {name: Broadcast(space, X.partition) for name, space in spaces.items()}
         self.parameters = {name: space.zeros() for name, space in spaces.items()}
-        uniform = spaces["W"].replace(dtype=np.zeros(0, X.dtype).real.dtype, xp=np).uniform(seed)
-        self.parameters["W"] = spaces["W"].adopt(((2 * uniform - 1) / sqrt(max(n, 1))).astype(X.dtype))
+        self.parameters["W"] = uniform_weights(spaces["W"], n, seed)
 
     def _copies(self, parameters: dict[str, Array]) -> tuple[Array, Array | float]:
         """B W and B b; without a bias, b is 0."""
@@ -93,6 +92,12 @@ class Linear(Layer):
         if self.axis == a.ndim - 1:
             return xp.reshape(a, (prod(s[:-1]), s[-1])).T[None]
         return xp.reshape(a, (prod(s[: self.axis]), s[self.axis], prod(s[self.axis + 1 :])))
+
+
+def uniform_weights(W: Space, fan_in: int, seed: int) -> Array:
+    """Uniform in +-1/sqrt(fan_in) by (seed, index), real."""
+    uniform = W.replace(dtype=np.zeros(0, W.dtype).real.dtype, xp=np).uniform(seed)
+    return W.adopt(((2 * uniform - 1) / sqrt(max(fan_in, 1))).astype(W.dtype))
 
 
 def adjoint_of(a: Array) -> Array:

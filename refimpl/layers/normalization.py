@@ -26,12 +26,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ..arrays import Array, contiguous, namespace
-from ..movement import Broadcast
+from ..arrays import Array, namespace
 from ..operator import Traffic
 from ..space import Space
-from .axis_sum import AxisSum, read_axes
+from .axis_sum import AxisSum
 from .layer import Blocks, Layer
+from .spread import Spread
 
 
 class Normalization(Layer):
@@ -44,35 +44,29 @@ class Normalization(Layer):
 
     def __init__(self, X: Space, axes: Sequence[int], weight_axes: Sequence[int], eps: float) -> None:
         super().__init__(X, X)
-        who = type(self).__name__
-        self.sum, self.weight_axes, self.eps = AxisSum(X, axes), read_axes(who, X, weight_axes), eps
+        self.sum, self.spread, self.weight_axes, self.eps = AxisSum(X, axes), Spread(X, weight_axes), weight_axes, eps
         if X.dtype.kind != "f" or not self.sum.count:
-            raise ValueError(f"{who}: expected a real space with numbers along the axes {tuple(axes)}, got {X!r}")
-        self.W = self._weight_space()
-        self.share = Broadcast(self.W, X.partition)
+            raise ValueError(
+                f"{type(self).__name__}: expected a real space with numbers along the axes {tuple(axes)}, got {X!r}"
+            )
+        self.W = self.spread.domain
         self.parameters = {"w": constant(self.W, 1.0)} | ({"b": self.W.zeros()} if self.centred else {})
         self.parameter_spaces = dict.fromkeys(self.parameters, self.W)
-
-    def _weight_space(self) -> Space:
-        """One number for each index of the weight axes, on the ranks that own them."""
-        X, cuts = self.domain, [self.domain.cuts[i] for i in self.weight_axes]
-        shape, rows = [X.shape[i] for i in self.weight_axes], [X.blocks[i] for i in self.weight_axes]
-        face = X.partition.face({g for cut in cuts for g in cut})
-        return X.replace(partition=face, shape=shape, cuts=cuts, blocks=dict(enumerate(rows)))
 
     def value(self, x: Array) -> Array:  # y = w z + b
         return self.affine(self.standardize(x)[0], self.parameters)
 
     def derivative(self, x: Array) -> tuple:
         z, dz, new_statistics = self.standardize(x)
-        w = self.spread(self.parameters["w"])
+        w = self.spread.forward(self.parameters["w"])
 
         def tangent(dx: Array, d: Blocks) -> Array:  # dy = w dz + z B dw + B db
             return w * dz(dx) + self.affine(z, d)
 
         def adjoint(dy: Array) -> tuple[Array, Blocks]:  # dx = dz* (w dy),  dw = B* sum(z dy),  db = B* sum(dy)
             parts = {"w": z * dy, "b": dy}
-            return dz(w * dy), {name: self.collect(parts[name]) for name in self.parameter_spaces}
+            sums = {name: self.spread.local_sum(parts[name]) for name in self.parameter_spaces}
+            return dz(w * dy), {name: self.spread.adjoint(part) for name, part in sums.items()}
 
         return self.affine(z, self.parameters), tangent, adjoint, new_statistics
 
@@ -96,25 +90,15 @@ class Normalization(Layer):
 
     def affine(self, z: Array, parameters: Blocks) -> Array:
         """(B w) z + B b."""
-        y = self.spread(parameters["w"]) * z
-        return y + self.spread(parameters["b"]) if "b" in parameters else y
-
-    def spread(self, w: Array) -> Array:
-        """B w on this rank, in a shape that multiplies its block."""
-        shape = [n if i in self.weight_axes else 1 for i, n in enumerate(self.domain.local_shape)]
-        return namespace(w).reshape(self.share.forward(w), shape)
-
-    def collect(self, y: Array) -> Array:
-        """The adjoint of ``spread``: sum over this rank's other axes, then over the ranks."""
-        others = tuple(i for i in range(y.ndim) if i not in self.weight_axes)
-        return self.share.adjoint(namespace(y).sum(contiguous(y), axis=others) if others else y)
+        y = self.spread.forward(parameters["w"]) * z
+        return y + self.spread.forward(parameters["b"]) if "b" in parameters else y
 
     def traffic(self) -> Traffic:
         means = [self.sum.traffic()] * (2 if self.centred else 1)
         return sum(means, Traffic()) + self._weight_traffic()
 
     def _weight_traffic(self) -> Traffic:
-        return sum([self.share.traffic()] * len(self.parameter_spaces), Traffic())
+        return sum([self.spread.traffic()] * len(self.parameter_spaces), Traffic())
 
 
 class LayerNorm(Normalization):
@@ -173,8 +157,8 @@ class FrozenBatchNorm(Normalization):
         self.statistics, self.statistics_spaces = norm.statistics, norm.statistics_spaces
 
     def standardize(self, x: Array) -> tuple[Array, Callable, Blocks]:
-        r = 1 / namespace(x).sqrt(self.spread(self.statistics["variance"]) + self.eps)
-        return (x - self.spread(self.statistics["mean"])) * r, lambda dx: r * dx, self.statistics
+        r = 1 / namespace(x).sqrt(self.spread.forward(self.statistics["variance"]) + self.eps)
+        return (x - self.spread.forward(self.statistics["mean"])) * r, lambda dx: r * dx, self.statistics
 
     def traffic(self) -> Traffic:
         return self._weight_traffic()

@@ -1,0 +1,287 @@
+"""A convolution on any partition is that of the whole tensor, and its adjoint is the transposed convolution."""
+
+from dataclasses import dataclass
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+import scipy.signal
+import strategies
+from theorems import GRIDS, Planted, assert_close, assert_derivative_is_honest, same_text, whole
+
+import refimpl as ri
+from refimpl import layers, verify, wire
+from refimpl.layers.windows import TILE, Window
+from refimpl.verify import spmd
+
+
+@dataclass(frozen=True, repr=False)
+class WindowCase(strategies.TensorCase):
+    """A tensor (batch, channels, 1 to 3 space axes) and the arguments of a convolution."""
+
+    out: int = 1
+    kernel: strategies.Ints = ()
+    stride: strategies.Ints = ()
+    dilation: strategies.Ints = ()
+    padding: tuple[tuple[int, int], ...] = ()
+    groups: int = 1
+    bias: bool = True
+    boundary: str = "zero"
+
+
+@st.composite
+def windows(draw, size, dtypes=strategies.REAL):
+    """Any blocks of batch and space, and any window that fits at least once."""
+    d = draw(st.integers(1, 3))
+    groups = draw(st.integers(1, 2))
+    per_axis = lambda strategy: tuple(draw(strategy) for _ in range(d))
+    kernel, stride, dilation = per_axis(st.integers(1, 3)), per_axis(st.integers(1, 3)), per_axis(st.integers(1, 2))
+    padding = per_axis(st.tuples(st.integers(0, 3), st.integers(0, 3)))
+    least = [max(dl * (k - 1) + 1 - sum(p), 1) for k, dl, p in zip(kernel, dilation, padding, strict=True)]
+    shape = (draw(st.integers(0, 2)), groups * draw(st.integers(1, 2)), *(n + draw(st.integers(0, 5)) for n in least))
+    batch, *space = draw(strategies.grids(size, d + 1))
+    grid = (batch, 1, *space)
+    blocks = tuple(draw(strategies.cut_row(n, p)) for n, p in zip(shape, grid, strict=True))
+    return WindowCase(
+        shape,
+        grid,
+        draw(strategies.some_ranks(size, int(np.prod(grid)))),
+        None,
+        draw(st.none() | st.just(blocks)),
+        draw(dtypes),
+        draw(strategies.seeds),
+        groups * draw(st.integers(1, 2)),
+        kernel,
+        stride,
+        dilation,
+        padding,
+        groups,
+        draw(st.booleans()),
+        draw(st.sampled_from(["zero", "periodic"])),
+    )
+
+
+def convolution(team, case):
+    return layers.Convolution(
+        case.space(team),
+        case.out,
+        case.kernel,
+        case.stride,
+        case.padding,
+        case.dilation,
+        case.groups,
+        case.bias,
+        case.boundary,
+    )
+
+
+def narrow(case):
+    """Padding that leaves something of the output of one window."""
+    most = [d * (k - 1) // 2 for k, d in zip(case.kernel, case.dilation, strict=True)]
+    return tuple((min(l, m), min(r, m)) for (l, r), m in zip(case.padding, most, strict=True))
+
+
+def transposed(team, case):
+    extra = tuple(s - 1 for s in case.stride)
+    padding = narrow(case)
+    X = case.space(team)
+    return layers.TransposedConvolution(
+        X, case.out, case.kernel, case.stride, padding, extra, case.dilation, case.groups, case.bias
+    )
+
+
+def with_bias(F, seed=7):
+    F.parameters = {name: space.random(seed + i) for i, (name, space) in enumerate(F.parameter_spaces.items())}
+    return F
+
+
+def state(team, F):
+    return {name: a.astype("float64") for name, a in wire.share(team, F.state()).items()}
+
+
+def sequential(x, W, b, stride, dilation, padding, groups, boundary):
+    """The definition, window position by window position."""
+    x = np.pad(x, [(0, 0), (0, 0), *padding], mode="wrap" if boundary == "periodic" else "constant")
+    kernel, channels, outs = W.shape[2:], W.shape[1], len(W) // groups
+    axes = list(zip(x.shape[2:], kernel, stride, dilation, strict=True))
+    y = np.zeros((len(x), len(W), *((n - d * (k - 1) - 1) // s + 1 for n, k, s, d in axes)))
+    for j in np.ndindex(*y.shape[2:]):
+        at = tuple(slice(s * i, s * i + d * (k - 1) + 1, d) for i, (_, k, s, d) in zip(j, axes, strict=True))
+        for g in range(groups):
+            seen = x[(slice(None), slice(g * channels, (g + 1) * channels), *at)]
+            y[(slice(None), slice(g * outs, (g + 1) * outs), *j)] = np.tensordot(
+                seen, W[g * outs : (g + 1) * outs], [range(1, seen.ndim)] * 2
+            )
+    return y + b.reshape(-1, *[1] * len(kernel))
+
+
+def sequential_transposed(x, W, b, sizes, stride, dilation, padding, groups):
+    """The definition of the transposed convolution: every input adds its window to the output."""
+    kernel, outs, channels = W.shape[2:], W.shape[1], len(W) // groups
+    y = np.zeros((len(x), groups * outs, *(n + l + r for n, (l, r) in zip(sizes, padding, strict=True))))
+    for j in np.ndindex(*x.shape[2:]):
+        at = tuple(
+            slice(s * i, s * i + d * (k - 1) + 1, d) for i, k, s, d in zip(j, kernel, stride, dilation, strict=True)
+        )
+        for g in range(groups):
+            part = x[(slice(None), slice(g * channels, (g + 1) * channels), *j)]
+            y[(slice(None), slice(g * outs, (g + 1) * outs), *at)] += np.tensordot(
+                part, W[g * channels : (g + 1) * channels], 1
+            )
+    inner = tuple(slice(l, l + n) for n, (l, _) in zip(sizes, padding, strict=True))
+    return y[(slice(None), slice(None), *inner)] + b.reshape(-1, *[1] * len(kernel))
+
+
+@spmd.property_test(case=windows)
+def test_convolution_is_that_of_the_whole_tensor_and_its_jacobian_has_its_adjoint(team, case):
+    F = with_bias(convolution(team, case))
+    x, w = F.domain.random(case.seed), state(team, F)
+    expected = sequential(
+        whole(F.domain, x).astype("float64"),
+        w["W"],
+        w.get("b", np.zeros(case.out)),
+        case.stride,
+        case.dilation,
+        case.padding,
+        case.groups,
+        case.boundary,
+    )
+    assert F.range.shape == expected.shape
+    assert_close(F.range, F(x), expected)
+    assert_derivative_is_honest(F, case.seed)
+
+
+@spmd.property_test(case=windows)
+def test_transposed_convolution_has_the_right_size_and_its_jacobian_its_adjoint(team, case):
+    F = with_bias(transposed(team, case))
+    x, w = F.domain.random(case.seed), state(team, F)
+    padding = narrow(case)
+    sizes = F.range.shape[2:]
+    expected = sequential_transposed(
+        whole(F.domain, x).astype("float64"),
+        w["W"],
+        w.get("b", np.zeros(case.out)),
+        sizes,
+        case.stride,
+        case.dilation,
+        padding,
+        case.groups,
+    )
+    assert_close(F.range, F(x), expected)
+    assert_derivative_is_honest(F, case.seed)
+
+
+@spmd.property_test(case=windows)
+def test_a_transposed_convolution_is_the_adjoint_of_the_convolution_with_its_weights(team, case):
+    T = layers.TransposedConvolution(
+        case.space(team), case.out, case.kernel, case.stride, 0, 0, case.dilation, bias=False
+    )
+    C = layers.Convolution(T.range, T.domain.shape[1], case.kernel, case.stride, 0, case.dilation, bias=False)
+    C.load_state(T.state())
+    if C.range != T.domain:  # blocks of a size that a stride changes are balanced, whatever they were
+        return
+    x = T.domain.random(case.seed)
+    _, J = C.linearize(T.range.zeros())
+    assert_close(T.range, T(x), whole(T.range, J.adjoint(x)[0]))
+
+
+def test_a_window_is_scipys_correlation():
+    rng = np.random.default_rng(0)
+    for sizes, kernel in (((9,), (3,)), ((7, 8), (2, 3)), ((5, 6, 4), (3, 1, 2))):
+        x, w = rng.standard_normal((2, 3, *sizes)), rng.standard_normal((4, 3, *kernel))
+        y = Window(kernel, (1,) * len(kernel), (1,) * len(kernel)).apply(x, w)
+        for b, o in np.ndindex(2, 4):
+            assert np.allclose(y[b, o], scipy.signal.correlate(x[b], w[o], "valid")[0], rtol=1e-12)
+
+
+def test_tiles_do_not_change_the_result():
+    rng, one = np.random.default_rng(1), Window((3, 3), (2, 1), (1, 2))
+    x, w = rng.standard_normal((2, 8, 301, 67)), rng.standard_normal((3, 8, 3, 3))
+    assert 8 * 9 * 150 * 63 > TILE
+    y = one.apply(x, w)
+    assert np.allclose(y[:, :, 140:150], one.apply(x[:, :, 280:], w)[:, :, :10], rtol=1e-13)
+    dy = rng.standard_normal(y.shape)
+    assert np.isclose(np.vdot(y, dy), np.vdot(x, one.adjoint_x(dy, w, x.shape)), rtol=1e-11)
+    assert np.isclose(np.vdot(y, dy), np.vdot(w, one.adjoint_w(x, dy)), rtol=1e-11)
+
+
+@pytest.mark.parametrize("layer", [layers.Convolution, layers.TransposedConvolution])
+def test_complex_spaces_and_the_complex_step(team, layer):
+    P = ri.Partition(team, (1, 1, *GRIDS[team.size]))
+    X, C = (ri.Space(P, (2, 2, 7, 6), dtype) for dtype in ("float64", "complex128"))
+    assert_derivative_is_honest(with_bias(layer(C, 3, 3, 2)))
+    assert verify.complex_step_gap(layer(X, 3, 3, 2), layer(C, 3, 3, 2), X.random(4)) < 1e-14
+
+
+def test_weights_do_not_depend_on_the_partition(team):
+    X = ri.Space(ri.Partition(team, (1, 1, team.size)), (2, 2, 9))
+    alone = ri.Space(ri.Partition(team, (1, 1, 1)), (2, 2, 9))
+    mine, theirs = (wire.share(team, layers.Convolution(S, 3, 3, seed=5).state()) for S in (X, alone))
+    assert np.array_equal(mine["W"], theirs["W"]) and np.abs(mine["W"]).max() <= 1 / np.sqrt(6)
+    assert mine["W"].shape == (3, 2, 3) and mine["b"].tolist() == [0, 0, 0]
+
+
+def test_same_padding_keeps_the_size_and_the_blocks(team):
+    cuts = [(0, 1)] + [(1 + 2 * i, 3 + 2 * i) for i in range(team.size - 1)]
+    X = ri.Space(ri.Partition(team, (1, 1, team.size)), (1, 1, cuts[-1][1]), blocks={2: cuts})
+    for kernel in (1, 2, 3, 4):
+        assert layers.Convolution(X, 1, kernel, padding="same").range == X
+    even = layers.Convolution(X, 1, 1)
+    assert even.boxes.traffic() == ri.Traffic()
+
+
+@pytest.mark.mpi(min_size=2)
+def test_a_halo_of_one_fixed_width_is_rejected_where_a_stride_needs_others(team):
+    """What comes of reading [start - 1, stop + 1) on every rank, for blocks that are no multiples of the stride."""
+    n = 3 * team.size
+    X = ri.Space(ri.Partition(team, (1, 1, team.size)), (1, 1, n))
+    F, x = layers.Convolution(X, 1, 3, stride=2, padding=1, bias=False), X.random(1)
+    fixed = ri.HaloExchange(X, [(0, 0), (0, 0), (1, 1)]).forward(x)
+    W = wire.share(team, F.state())["W"]
+    wrong = F.window.apply(fixed, W)[..., : F.range.local_shape[2]]
+    same_shape = wire.pool(team, wrong.shape == F.range.local_shape)
+    gaps = wire.pool(team, float(np.max(np.abs(wrong - F(x)[..., : wrong.shape[2]]))))
+    assert max(gaps) > 0.01 and any(same_shape)
+
+
+def test_wrong_adjoints_are_rejected(team):
+    X = ri.Space(ri.Partition(team, (1, 1, *GRIDS[team.size])), (2, 2, 7, 6))
+    F = with_bias(layers.Convolution(X, 3, 3, padding=1))
+    _, J = F.linearize(X.random(1))
+
+    def flipped(dy):
+        dx, gradients = J.adjoint(dy)
+        return dx, gradients | {"W": gradients["W"][..., ::-1]}
+
+    def forgotten(dy):
+        dx, gradients = J.adjoint(dy)
+        return dx, gradients | {"b": 0 * gradients["b"]}
+
+    def correlated(dy):  # correlation instead of its adjoint
+        return np.zeros_like(X.zeros()) + dy.sum(axis=1, keepdims=True), J.adjoint(dy)[1]
+
+    for wrong in (flipped, forgotten, correlated):
+        assert not verify.dot_test(Planted(J, wrong))
+
+
+def test_arguments_that_do_not_fit_are_refused_by_all_ranks_alike(team):
+    X = ri.Space(ri.Partition(team, (1, 1, team.size)), (2, 4, 9))
+    for text, make in {
+        "1 to 3 space axes": lambda: layers.Convolution(X.replace(shape=(2, 4), cuts=(0, 1)), 1, 3),
+        "a window that spans (10,) does not fit into (9,)": lambda: layers.Convolution(X, 1, 10),
+        "groups that divide 4 channels and 6 outputs, got 4": lambda: layers.Convolution(X, 6, 3, groups=4),
+        "got 0": lambda: layers.Convolution(X, 6, 3, groups=0),
+        "expected kernel >= 1 for each of 1 axes, got (3, 3)": lambda: layers.Convolution(X, 1, (3, 3)),
+        "expected stride >= 1": lambda: layers.Convolution(X, 1, 3, stride=0),
+        "whole numbers": lambda: layers.Convolution(X, 1, 2.5),
+        'padding="same" needs a stride of 1': lambda: layers.Convolution(X, 1, 3, 2, "same"),
+        "expected padding >= 0": lambda: layers.Convolution(X, 1, 3, padding=[-1]),
+        'padding of "same", a number': lambda: layers.Convolution(X, 1, 3, padding="valid"),
+        'boundary="zero" or "periodic"': lambda: layers.Convolution(X, 1, 3, boundary="reflect"),
+        "extra must be below the stride": lambda: layers.TransposedConvolution(X, 1, 3, 2, extra=2),
+        "nothing is left of the output": lambda: layers.TransposedConvolution(X, 1, 3, padding=9),
+    }.items():
+        assert text in same_text(team, make)
+    if team.size > 1:
+        Y = ri.Space(ri.Partition(team, (1, team.size, 1)), (2, 2 * team.size, 9))
+        assert "whole channels" in same_text(team, lambda: layers.Convolution(Y, 1, 3))
