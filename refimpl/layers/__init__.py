@@ -10,10 +10,12 @@ from .linear import Linear
 from .losses import BCE, L1, MSE, BCEWithLogits, CrossEntropy, Huber, KLDivergence, PoissonNLL
 from .normalization import BatchNorm, InstanceNorm, LayerNorm, RMSNorm
 from .pointwise import GELU, Identity, ReLU, Sigmoid, SiLU, Softplus, Tanh, TanhGELU
+from .pooling import AvgPool, MaxPool
 from .relative_losses import RelativeH1, RelativeL2, RelativeLp
 from .softmax import LogSoftmax, Softmax
 
 __all__ = [
+    "AvgPool",
     "AxisSum",
     "BCE",
     "BCEWithLogits",
@@ -33,6 +35,7 @@ __all__ = [
     "Linear",
     "LogSoftmax",
     "MSE",
+    "MaxPool",
     "Parallel",
     "PoissonNLL",
     "RMSNorm",

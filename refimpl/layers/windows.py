@@ -41,6 +41,16 @@ class Window:
         """How many windows fit on axes of these sizes."""
         return tuple(max((n - r) // s + 1, 0) for n, r, s in zip(sizes, self.reach, self.stride, strict=True))
 
+    def offsets(self, x: np.ndarray) -> Iterator[np.ndarray]:
+        """For each place k in the window, the view x[.., s j + d k, ..] of an array whose last axes are the space axes."""
+        n = len(self.kernel)
+        m = self.positions(x.shape[x.ndim - n :])
+        for k in np.ndindex(*self.kernel):
+            starts = [d * i for d, i in zip(self.dilation, k, strict=True)]
+            axes = zip(starts, self.stride, m, strict=True)
+            at = [slice(start, start + s * count, s) for start, s, count in axes]
+            yield x[(slice(None),) * (x.ndim - n) + tuple(at)]
+
     # ---- the bilinear map and its adjoints ---------------------------------------------------------------------------
 
     def apply(self, x: np.ndarray, w: np.ndarray) -> np.ndarray:
