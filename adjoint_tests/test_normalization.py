@@ -138,7 +138,7 @@ def test_an_adjoint_that_takes_the_statistics_for_constants_is_rejected(team):
         _, J = F.linearize(x)
         r = F.standardize(x)[0] / x if layer is layers.RMSNorm else 1.0
         assert not verify.dot_test(
-            Planted(J, lambda dy, J=J, F=F, r=r: (r * F.spread(F.parameters["w"]) * dy, J.adjoint(dy)[1]))
+            Planted(J, lambda dy, J=J, F=F, r=r: (r * F.spread.forward(F.parameters["w"]) * dy, J.adjoint(dy)[1]))
         )
 
 
