@@ -9,6 +9,8 @@ CORES  := $(shell nproc 2>/dev/null || echo 1)
 yield   = $(shell test $(1) -gt $(CORES) && echo MPIR_CVAR_POLLS_BEFORE_YIELD=1 MPIR_CVAR_ENABLE_HEAVY_YIELD=1)
 # an mpiexec around this make would be mistaken for ours
 CLEAN  := env $(foreach name,$(filter PMI_% PMIX_% HYDRA_% OMPI_%,$(.VARIABLES)),-u $(name))
+# any name as one word of the shell
+quoted  = '$(subst ','\'',$(1))'
 
 .PHONY: help demo test lint tutorials clean
 
@@ -22,7 +24,7 @@ help:  ## this list
 	@touch $@
 
 demo: .venv/ready  ## the main job, end to end; TOPS=FILE for a real top surface, OUT=DIR for the page
-	$(CLEAN) $(BIN)/refimpl demo --out $(OUT) $(if $(TOPS),--tops $(TOPS)) $(ARGS)
+	$(CLEAN) $(BIN)/refimpl demo --out $(call quoted,$(OUT)) $(if $(TOPS),--tops $(call quoted,$(TOPS))) $(ARGS)
 
 test: .venv/ready  ## the whole suite on 1, 2, 3, 4 and 6 ranks, in one mpiexec
 	$(CLEAN) $(call yield,$(RANKS)) $(BIN)/mpiexec -n $(RANKS) $(BIN)/python -m pytest --sizes $(SIZES) $(ARGS)

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 from test_training import make_data
 
+from refimpl.cli import report
 from refimpl.cli.config import Config, Model, read, write
 from refimpl.cli.launch import environment, mpiexec
 from refimpl.training import Training
 
 SMALL = Model(width=3, modes=(2, 2, 1, 2), blocks=1, hidden=4, dtype="float64")
+TINY = ["--cells", "6,6,6", "--samples", "2"]
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -40,9 +47,11 @@ def lines(done):
 
 def test_train_then_evaluate_then_verify(config):
     assert refimpl("train", config).returncode == 0
-    evaluated = refimpl("evaluate", config)
+    evaluated = refimpl("evaluate", config, ranks=1)
     assert evaluated.returncode == 0 and "relative L2 error, network" in evaluated.stdout
-    assert (config.parent / "out" / "evaluation.json").exists()
+    found = json.loads((config.parent / "out" / "evaluation.json").read_text())
+    assert found["ranks"] == 1 and found["progress"]["ranks"] == [2]
+    assert found["progress"]["core_seconds"] == 2 * found["progress"]["seconds"]
     verified = refimpl("verify", "--config", config, ranks=1)
     assert verified.returncode == 0 and "the trained FNO" in verified.stdout and "FAILED" not in verified.stdout
 
@@ -79,6 +88,24 @@ def test_a_mistake_in_the_configuration_is_told_once(config, old, new, told):
     assert len(lines(done)) == 1
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ('dtype = "float64"', 'dtype = "banana"', "model: dtype must be float32 or float64, got 'banana'"),
+        ('dtype = "float64"', 'dtype = "complex64"', "model: dtype must be"),
+        ("hidden = 4\n", "hidden = 4\nseed = -1\n", "model: seed must be"),
+        ("epochs = 2\n", "epochs = 2\nseed = -1\n", "training: seed must be"),
+        ('out = "out"', 'out = ""', "out must be the name of a folder"),
+    ],
+)
+def test_a_mistake_in_the_configuration_is_told_with_its_key(config, old, new, told):
+    text = "\n".join(line for line in config.read_text().splitlines() if not line.startswith("seed")) + "\n"
+    assert old in text
+    config.write_text(text.replace(old, new))
+    with pytest.raises(ValueError, match=f"train.toml.*{told}"):
+        read(config)
+
+
 def test_more_ranks_than_cells_train_too(config):
     assert refimpl("train", config, ranks=8).returncode == 0
 
@@ -87,6 +114,14 @@ def test_an_unwritable_out_is_told_once(config):
     (config.parent / "out").write_text("a file, not a folder")
     done = refimpl("train", config)
     assert done.returncode == 1 and len(lines(done)) == 1 and "Traceback" not in done.stderr
+    assert "cannot write into the folder" in done.stderr and "training" not in done.stdout  # before the work
+
+
+def test_an_unwritable_report_is_told_once_and_before_the_tests(tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    for path, told in ((tmp_path / "file" / "adjoints.json", "cannot write"), (tmp_path, "is a folder")):
+        done = refimpl("verify", "--report", path)
+        assert done.returncode == 1 and len(lines(done)) == 1 and told in done.stderr and not done.stdout
 
 
 def test_a_killed_rank_ends_the_job_and_what_was_complete_stays(config):
@@ -124,6 +159,57 @@ def ranks_of(parent: int) -> list[int]:
     return sorted(found)
 
 
+def test_no_process_outlives_a_demo_that_is_ended_while_it_trains(tmp_path):
+    command = [sys.executable, "-m", "refimpl", "demo", "--out", str(tmp_path), *TINY, "--epochs", "100000"]
+    for number in (signal.SIGTERM, signal.SIGKILL) if sys.platform == "linux" else (signal.SIGTERM,):
+        with subprocess.Popen(
+            command, env=environment(2), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as demo:
+            wait_until(lambda: trains(demo.pid))
+            family = descendants(demo.pid)
+            assert len(family) >= 4  # mpiexec, its proxy and two ranks
+            demo.send_signal(number)
+            code = demo.wait(timeout=10)
+        deadline = time.monotonic() + 5
+        while (left := [pid for pid in family if alive(pid)]) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        for pid in left:
+            os.kill(pid, signal.SIGKILL)
+        assert not left and code == (128 + number if number == signal.SIGTERM else -number)
+
+
+def trains(demo: int) -> bool:
+    return sum(b"train" in command_of(pid) and b"-n" not in command_of(pid) for pid in descendants(demo)) >= 2
+
+
+def command_of(pid: int) -> list[bytes]:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return []
+
+
+def descendants(parent: int) -> list[int]:
+    children = [pid for pid, (_, ppid) in processes().items() if ppid == parent]
+    return children + [pid for child in children for pid in descendants(child)]
+
+
+def alive(pid: int) -> bool:
+    return processes().get(pid, ("Z", 0))[0] != "Z"
+
+
+def processes() -> dict[int, tuple[str, int]]:
+    """pid -> (state, parent), by /proc."""
+    found = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, parent = stat.read_text().rsplit(")", 1)[1].split()[:2]
+        except OSError:
+            continue
+        found[int(stat.parent.name)] = state, int(parent)
+    return found
+
+
 def test_no_mpiexec_is_told_in_one_line(tmp_path):
     fake = tmp_path / "python"
     fake.symlink_to(sys.executable)
@@ -146,8 +232,8 @@ def test_no_mpi_library_is_told_in_one_line():
 
 
 def test_the_demo_makes_its_page_and_reuses_what_is_there(tmp_path):
-    command = [sys.executable, "-m", "refimpl", "demo", "--out", str(tmp_path / "out")]
-    command += ["--cells", "6,6,6", "--samples", "2", "--epochs", "1"]
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "refimpl", "demo", "--out", str(out), *TINY, "--epochs", "1"]
     clean = environment(2)  # an mpiexec around the suite is not the demo's
     first = subprocess.run(command, env=clean, capture_output=True, text=True, timeout=120, check=False)
     assert first.returncode == 0, first.stderr
@@ -155,10 +241,45 @@ def test_the_demo_makes_its_page_and_reuses_what_is_there(tmp_path):
     times = {p: p.stat().st_mtime_ns for p in made}
     page = (tmp_path / "out" / "index.html").read_text()
     assert len(made) > 12 and "FAILED" not in page and "http://" not in page and "https://" not in page
-    (next(p for p in made if p.parent.name == "train")).write_bytes(b"damaged")
+    with h5py.File(next(p for p in made if p.parent.name == "train"), "a") as file:
+        file["t0_fields/saturation"][0, 1, 0, 0, 0] = np.nan
+    command += ["--ranks", "3"]
     again = subprocess.run(command, env=clean, capture_output=True, text=True, timeout=120, check=False)
     assert again.returncode == 0 and "made 1, reused 11, failed 0" in again.stdout
     assert sum(p.stat().st_mtime_ns != t for p, t in times.items()) == 1
+    assert "over 2 MPI ranks" in (out / "index.html").read_text()  # it was not trained again
+    told = report.facts(out, read(out / "train.toml"), one=1.0)
+    assert told["evaluation"]["ranks"] == 3 and told["core_speed"] == pytest.approx(told["speed"] / 3)
+    assert told["spent_core_seconds"] == pytest.approx(told["data_seconds"] + 2 * told["training_seconds"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--out", ""], "expected a name"),
+        (["--tops-shape", "9,9"], "no file tops is given"),
+        (["--tops", "."], "is a folder, expected a file"),
+        (["--workers", "0"], "at least 1 of workers, got 0\n"),
+        (["--cells", "100000,100000,6"], "choose fewer or smaller cells"),
+    ],
+)
+def test_a_mistake_in_the_arguments_of_the_demo_is_told(tmp_path, arguments, told):
+    command = [sys.executable, "-m", "refimpl", "demo", "--out", str(tmp_path / "out"), *arguments]
+    done = subprocess.run(command, env=environment(1), capture_output=True, text=True, timeout=20, check=False)
+    assert done.returncode in (1, 2) and told in done.stderr and len(lines(done)) == 1
+
+
+def test_a_demo_under_mpiexec_is_refused_once(tmp_path):
+    done = refimpl("demo", "--out", tmp_path / "out", ranks=3)
+    assert done.returncode != 0 and len(lines(done)) == 1 and "run it without mpiexec" in done.stderr
+
+
+def test_make_hands_names_with_spaces_to_the_demo():
+    env = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}  # one may be around us
+    command = ["make", "--dry-run", "demo", "OUT=with space", "TOPS=it's my top.h5"]
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=True)
+    words = shlex.split(next(line for line in done.stdout.splitlines() if " demo " in line))
+    assert words[words.index("demo") :][:5] == ["demo", "--out", "with space", "--tops", "it's my top.h5"]
 
 
 def test_every_command_has_help_with_an_example():
@@ -175,6 +296,15 @@ def test_a_configuration_survives_writing_and_reading(tmp_path):
     config = Config(data=tmp_path / "a", out=tmp_path / "b", batch=3, grid=(1, 1, 2, 1, 1, 1), model=SMALL)
     write(tmp_path / "c.toml", config)
     assert read(tmp_path / "c.toml") == config
+
+
+def test_a_configuration_names_a_link_to_another_disk_as_it_was_given(tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "data").symlink_to(tmp_path / "disk")
+    config = Config(data=tmp_path / "out" / "data", out=tmp_path / "out" / "training")
+    write(tmp_path / "out" / "c.toml", config)
+    assert read(tmp_path / "out" / "c.toml") == config
 
 
 def test_help_and_import_do_not_start_mpi():

@@ -208,6 +208,7 @@ def test_an_eclipse_file_in_metres_may_say_so(tmp_path, unit):
         (np.full((3, 4), np.inf), "NaN or infinite"),
         (np.full((3, 4), -700.0), "positive downward"),
         (np.full((3, 4), 70000.0), "feet"),
+        (np.linspace(0.8, 0.83, 12).reshape(3, 4), "0.8 to 0.83.*metres.*kilometres"),
         (np.empty((0, 4)), "no column"),
     ],
 )
@@ -235,6 +236,8 @@ def test_a_top_in_feet_another_name_another_shape_and_a_crop_outside_are_refused
 def test_missing_truncated_and_foreign_files_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="no file"):
         load_top(tmp_path / "absent.h5")
+    with pytest.raises(IsADirectoryError, match="is a folder, expected a file"):
+        load_top(tmp_path)
     path = hdf5(tmp_path / "top.h5", np.full((30, 40), 700.0))
     path.write_bytes(path.read_bytes()[:-1000])
     with pytest.raises(OSError, match="truncated"):

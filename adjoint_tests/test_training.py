@@ -12,7 +12,7 @@ import refimpl as ri
 from refimpl import wire
 from refimpl.layers import RelativeL2
 from refimpl.models import FNO
-from refimpl.training import AdamW, Dataset, Scaling, Training, View, clip, cosine_schedule, fit, load_model
+from refimpl.training import AdamW, Dataset, Progress, Scaling, Training, View, clip, cosine_schedule, fit, load_model
 from refimpl.training.dataset import INPUTS, OUTPUT
 from refimpl.training.loop import batches, loss_and_gradients
 
@@ -122,8 +122,64 @@ def test_a_damaged_checkpoint_is_refused_on_all_ranks(team, data):
     model, _ = train(team, data, data / "out", epochs=1)
     file = data / "out" / "step-000001" / "rank-0.h5"
     wire.together(team, lambda: damage(file) if team.rank == 0 else None)
-    with pytest.raises(OSError, match="damaged"):
+    with pytest.raises(OSError, match="rank-0.h5 is damaged.*delete .*out, and train again without --resume"):
         load_model(model, data / "out")
+
+
+def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before(team, data, capfd):
+    whole, progress = train(team, data, data / "out", epochs=3)
+    file = data / "out" / "step-000003" / "rank-0.h5"
+    wire.together(team, lambda: damage(file) if team.rank == 0 else None)
+    found, _ = load_model(network(team), data / "out")
+    assert found.epoch == 2 and found.loss == progress.loss[:2]
+    assert team.rank or capfd.readouterr().out.count("using the older checkpoint step-000002") == 1
+    resumed, again = train(team, data, data / "out", epochs=3)
+    assert again.loss == progress.loss
+    assert all(np.array_equal(w, resumed.parameters[name]) for name, w in whole.parameters.items())
+    assert load_model(network(team), data / "out")[0].epoch == 3
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda text: "{}",
+        lambda text: "null",
+        lambda text: "[1]",
+        lambda text: '{"sha256": 1',
+        lambda text: text.replace('"epoch": 1', '"epoch": "two"'),
+        lambda text: text.replace('"held_out": [', '"held_out": [[], '),
+    ],
+)
+def test_a_damaged_index_is_refused_on_all_ranks(team, data, spoil):
+    model, _ = train(team, data, data / "out", epochs=1)
+    index = data / "out" / "step-000001" / "index.json"
+    sound = wire.at_root(team, index.read_text)
+    assert spoil(sound) != sound
+    wire.at_root(team, lambda: index.write_text(spoil(sound)))
+    with pytest.raises(OSError, match="index.json is damaged.*delete"):
+        load_model(model, data / "out")
+
+
+@pytest.mark.parametrize("name", ["index.json", "rank-0.h5"])
+def test_a_missing_file_of_a_checkpoint_is_named_with_the_remedy_on_all_ranks(team, data, name):
+    model, _ = train(team, data, data / "out", epochs=1)
+    wire.at_root(team, (data / "out" / "step-000001" / name).unlink)
+    with pytest.raises(OSError, match=f"{name}.*delete"):
+        load_model(model, data / "out")
+
+
+def test_a_history_knows_the_ranks_that_trained(team, data):
+    _, progress = train(team, data, data / "out", epochs=1)
+    assert progress.ranks == [team.size] and progress.core_seconds == progress.seconds * team.size
+    found, _ = load_model(network(wire.group(team, (team.rank,))), data / "out")
+    assert found.ranks == [team.size] and found.core_seconds == found.seconds * team.size  # the clock is rank 0's
+
+
+def test_a_training_that_changes_its_ranks_adds_up_what_they_cost():
+    progress = Progress()
+    for seconds, ranks in ((2.0, 2), (2.0, 2), (1.0, 3)):
+        progress.spend(seconds, ranks)
+    assert (progress.seconds, progress.ranks, progress.core_seconds) == (5.0, [2, 3], 11.0)
 
 
 def damage(file: Path) -> None:
@@ -166,7 +222,7 @@ def test_a_damaged_sample_is_an_error_on_all_ranks(team, data):
     set_ = Dataset(team, data, "train")
     wire.together(team, lambda: set_.files[1].write_bytes(b"no HDF5") if team.rank == 0 else None)
     model = network(team)
-    with pytest.raises(OSError, match="sample-1.h5"):
+    with pytest.raises(OSError, match="sample-1.h5 cannot be read; run refimpl demo"):
         set_.read([View(1)] * 2, model.domain, model.range, set_.scaling())
 
 
@@ -176,7 +232,7 @@ def test_numbers_that_are_not_finite_are_an_error_on_all_ranks(team, data):
             file["t0_fields"]["depth"][0, 0, 0, 0] = np.nan
 
     wire.together(team, lambda: spoil() if team.rank == 0 else None)
-    with pytest.raises(ValueError, match="not finite"):
+    with pytest.raises(ValueError, match="not finite; run refimpl demo"):
         Dataset(team, data, "train").scaling()
 
 

@@ -68,7 +68,6 @@ def run(options: argparse.Namespace) -> int:
         _settings(options),
         options.out,
         options.workers,
-        deep=options.deep,
         max_failures=options.max_failures,
         retry_failed=options.retry_failed,
     )
@@ -81,7 +80,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def status(options: argparse.Namespace) -> int:
-    """How many samples of each split are complete, missing, failed, damaged."""
+    """How many samples of each split are complete, missing, failed, damaged; reads them all."""
     settings, _ = data.read_plan(options.out)
     states = data.survey(options.out)
     kinds = ("complete", "missing", "failed", "damaged")
@@ -95,13 +94,13 @@ def status(options: argparse.Namespace) -> int:
 def verify(options: argparse.Namespace) -> int:
     """Read every sample and compare its content with the sha256 it was written with."""
     if options.path.is_dir():
-        states = data.survey(options.path, deep=True)
+        states = data.survey(options.path)
         bad = {index: f"{state}: {detail}" for index, (state, detail) in states.items() if state != "complete"}
         for index, fault in bad.items():
             print(f"sample {index} {fault}")
         print(f"{options.path}: {len(states) - len(bad)} of {len(states)} samples are complete and unchanged")
         return 1 if bad else 0
-    data.check_sample(options.path, deep=True)
+    data.check_sample(options.path)
     print(f"{options.path}: complete and unchanged")
     return 0
 
@@ -130,7 +129,7 @@ def _parser() -> argparse.ArgumentParser:
     one = _command(
         commands, simulate, "python -m solvers simulate --shape 16,16,8 --frames 5 --years 2 --out sample.h5"
     )
-    one.add_argument("--out", type=Path, required=True, metavar="FILE.h5", help="the file to write, a new one")
+    one.add_argument("--out", type=_path, required=True, metavar="FILE.h5", help="the file to write, a new one")
     one.add_argument("--index", type=int, default=0, help="which sample of the root seed (default: 0)")
     _add_settings(one)
 
@@ -144,10 +143,9 @@ def _parser() -> argparse.ArgumentParser:
         commands, run, "python -m solvers run --train 4 --valid 1 --test 1 --shape 16,16,8 --out data/small"
     )
     many.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="the data set's folder; run again to resume"
+        "--out", type=_path, required=True, metavar="DIR", help="the data set's folder; run again to resume"
     )
     many.add_argument("--workers", type=int, help="processes (default: one per core)")
-    many.add_argument("--deep", action="store_true", help="read the samples that are there and compare their sha256")
     many.add_argument("--max-failures", type=float, default=0.1, help="share of samples that may fail (default: 0.1)")
     many.add_argument("--retry-failed", action="store_true", help="try samples again that failed in an earlier run")
     for split in ("train", "valid", "test"):
@@ -195,6 +193,12 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     add("tops_shape", "NX,NY", _numbers(int, 2), "its columns; an Eclipse file does not say them")
     add("tops_spacing", "DX,DY", _numbers(float, 2), "distance of its columns, m")
     add("tops_crop", "I0,I1,J0,J1", _numbers(int, 4), "keep its columns I0 to I1 - 1, J0 to J1 - 1 only")
+
+
+def _path(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("expected a name, got an empty one")
+    return Path(text)
 
 
 def _numbers(kind: type, count: int):

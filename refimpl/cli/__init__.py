@@ -61,8 +61,14 @@ def alone(command: Any, args: argparse.Namespace) -> int:
         print(f"refimpl {args.command}: interrupted; what is complete stays, the same command goes on", file=sys.stderr)
         return 130
     except MISTAKES as error:
-        print(f"refimpl {args.command}: {error}", file=sys.stderr)
+        tell(args, error)
         return 1
+
+
+def tell(args: argparse.Namespace, error: Exception) -> None:
+    """Print an error, in one of the processes of an mpiexec that all have it."""
+    if all(os.environ.get(name, "0") == "0" for name in RANK_NAMES):
+        print(f"refimpl {args.command}: {error}", file=sys.stderr)
 
 
 def collectively(command: Any, args: argparse.Namespace) -> int:
@@ -72,8 +78,7 @@ def collectively(command: Any, args: argparse.Namespace) -> int:
     try:
         comm = wire.world()
     except RuntimeError as error:  # no MPI library: every rank fails alike, and none can speak to another
-        if all(os.environ.get(name, "0") == "0" for name in RANK_NAMES):
-            print(f"refimpl {args.command}: {error}", file=sys.stderr)
+        tell(args, error)
         return 1
     end = wire.Rendezvous(comm)
     try:

@@ -29,6 +29,8 @@ from ..space import Space
 from ..training import Dataset, Training
 from ..training.dataset import INPUTS
 
+DTYPES = ("float32", "float64")
+
 
 @dataclass(frozen=True)
 class Model:
@@ -40,6 +42,12 @@ class Model:
     hidden: int = 32
     dtype: str = "float32"
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise ValueError(f"model: dtype must be {' or '.join(DTYPES)}, got {self.dtype!r}")
+        if self.seed < 0:
+            raise ValueError(f"model: seed must be at least 0, got {self.seed}")
 
 
 @dataclass(frozen=True)
@@ -77,18 +85,18 @@ def read(path: Path) -> Config:
     for name in ("data", "out"):
         if name not in table:
             raise ValueError(f'{path}: expected an entry {name} = "FOLDER"')
-        if not isinstance(table[name], str):
+        if not isinstance(table[name], str) or not table[name]:
             raise ValueError(f"{path}: {name} must be the name of a folder, got {table[name]!r}")
-        table[name] = Path(path).resolve().parent / table[name]
+        table[name] = Path(path).absolute().parent / table[name]
     table["model"] = _section(path, "model", Model, table.get("model", {}))
     table["training"] = _section(path, "training", Training, table.get("training", {}))
     return _section(path, "the file", Config, table)
 
 
 def write(path: Path, config: Config) -> None:
-    """Write ``config`` as TOML; its folders must lie beside the file."""
-    here = Path(path).resolve().parent
-    lines = [f'{name} = "{Path(getattr(config, name)).resolve().relative_to(here)}"' for name in ("data", "out")]
+    """Write ``config`` as TOML; its folders, or links to them, must lie beside the file."""
+    here = Path(path).absolute().parent
+    lines = [f'{name} = "{Path(getattr(config, name)).absolute().relative_to(here)}"' for name in ("data", "out")]
     lines += [f"batch = {config.batch}"] + ([f"grid = {json.dumps(config.grid)}"] if config.grid else [])
     for section in ("model", "training"):
         lines += ["", f"[{section}]"]

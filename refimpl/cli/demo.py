@@ -39,10 +39,10 @@ FRAMES = 8  # report times: one a year
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--out", type=Path, default=Path("report"), help="folder of the page and the data (default: report)"
+        "--out", type=named, default=Path("report"), help="folder of the page and the data (default: report)"
     )
     parser.add_argument(
-        "--tops", type=Path, help="a real top surface: HDF5 with a data set 'tops' (nx, ny), depths in m"
+        "--tops", type=named, help="a real top surface: HDF5 with a data set 'tops' (nx, ny), depths in m"
     )
     parser.add_argument(
         "--tops-shape", type=numbers(2), help="its columns NX,NY; an Eclipse file (TOPS) does not say them"
@@ -54,6 +54,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--epochs", type=int, default=16, help="passes over them (default: 16)")
     parser.add_argument("--ranks", type=int, default=2, help="ranks that share the network (default: 2)")
     parser.add_argument("--workers", type=int, help="processes that simulate (default: one a core)")
+
+
+def named(text: str) -> Path:
+    """The path that is meant; ~ is the home folder, also where no shell has seen it."""
+    if not text:
+        raise argparse.ArgumentTypeError("expected a name, got an empty one")
+    return Path(os.path.expanduser(text))
 
 
 def numbers(count: int) -> Callable[[str], tuple[int, ...]]:

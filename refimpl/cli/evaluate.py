@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from .files import write_whole
+from .files import check_folder, write_whole
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,6 +33,7 @@ def run(args: argparse.Namespace) -> int:
     train, test = Dataset(comm, config.data, "train"), Dataset(comm, config.data, "test")
     model = config.network(comm, train, batch=1)
     progress, scaling = load_model(model, config.out)
+    wire.at_root(comm, lambda: check_folder(config.out))
     cases, pictures = compare(model, train, test, scaling)
     result = {
         "ranks": comm.size,

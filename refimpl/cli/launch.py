@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
+PATIENCE = 10.0  # seconds that mpiexec has to end its ranks
 FOREIGN = ("PMI_", "PMIX_", "HYDRA_", "OMPI_")  # an mpiexec around this process left them: ours would mistake them
 
 
@@ -35,6 +38,33 @@ def environment(ranks: int) -> dict[str, str]:
 
 
 def run_ranks(ranks: int, *arguments: str) -> int:
-    """``mpiexec -n ranks python -m refimpl arguments``; its exit code."""
+    """``mpiexec -n ranks python -m refimpl arguments``; its exit code. No rank outlives this process.
+
+    SIGTERM to this process ends the ranks and raises SystemExit; of SIGKILL only Linux tells mpiexec.
+    """
+    from solvers.generate.workers import end_with
+
     command = [mpiexec(), "-n", str(ranks), sys.executable, "-m", "refimpl", *arguments]
-    return subprocess.run(command, env=environment(ranks), check=False).returncode
+    before = signal.signal(signal.SIGTERM, _exit)
+    try:
+        orphaned = partial(end_with, os.getpid(), signal.SIGTERM)
+        with subprocess.Popen(command, env=environment(ranks), preexec_fn=orphaned) as job:
+            try:
+                return job.wait()
+            finally:
+                _end(job)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _exit(number: int, frame: object) -> None:
+    sys.exit(128 + number)
+
+
+def _end(job: subprocess.Popen) -> None:
+    """Have an mpiexec that still runs end its ranks, and wait until it has."""
+    job.terminate()  # nothing where it has ended
+    try:
+        job.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        job.kill()

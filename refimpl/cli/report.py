@@ -36,7 +36,7 @@ def facts(out: Path, config: Config, one: float) -> dict[str, Any]:
     simulations = {split: provenance(config.data, split) for split in ("train", "valid", "test")}
     simulated = [s["seconds"] for split in simulations.values() for s in split]
     prediction = median(c["seconds"] for c in cases)
-    spent = sum(simulated) + progress["seconds"] * evaluation["ranks"]
+    spent = sum(simulated) + progress["core_seconds"]
     errors = {name: mean(c[f"{name}_errors"]["relative_l2"] for c in cases) for name in ("network", "nearest", "mean")}
     gain = {name: errors[name] / errors["network"] for name in ("nearest", "mean")}
     return {

@@ -21,14 +21,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from .. import wire
     from ..training import Dataset, fit
-    from ..training.checkpoint import latest
+    from ..training.checkpoint import committed
     from .config import read
+    from .files import check_folder
 
     comm = wire.world()
     config = wire.together(comm, lambda: read(args.config))
-    if not args.resume and latest(comm, config.out) is not None:
+    if not args.resume and wire.at_root(comm, lambda: committed(config.out)):
         raise ValueError(f"{config.out} holds a checkpoint; say --resume to go on from it, or choose another out")
     train, valid = Dataset(comm, config.data, "train"), Dataset(comm, config.data, "valid")
+    wire.at_root(comm, lambda: check_folder(config.out))
     model, single = config.network(comm, train), config.network(comm, train, batch=1)
     if comm.rank == 0:
         print(
@@ -39,6 +41,7 @@ def run(args: argparse.Namespace) -> int:
     progress = fit(model, single, train, valid, train.scaling(), config.training, config.out)
     if comm.rank == 0:
         print(
-            f"trained {progress.epoch} epochs in {progress.seconds:.0f} s; held-out error {progress.held_out[-1]:.3f}"
+            f"trained {progress.epoch} epochs in {progress.seconds:.0f} s on {' and '.join(map(str, progress.ranks))} ranks; "
+            f"held-out error {progress.held_out[-1]:.3f}"
         )
     return 0

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from .files import write_whole
+from .files import check_folder, write_whole
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +31,7 @@ def run(args: argparse.Namespace) -> int:
     from .. import wire
 
     comm = wire.world()
+    wire.at_root(comm, lambda: check_report(args.report) if args.report else None)
     rows = [test(*case) for case in (*movements(comm), *layers(comm), *trained(comm, args.config))]
     failed = sum(not row["passed"] for row in rows)
     if comm.rank == 0:
@@ -142,6 +143,13 @@ def table(rows: list[dict], ranks: int) -> str:
         for r in rows
     ]
     return "\n".join([head, *lines])
+
+
+def check_report(path: Path) -> None:
+    """OSError where the report could not be written: before the tests, not after them."""
+    if path.is_dir():
+        raise IsADirectoryError(f"--report {path} is a folder, expected a file")
+    check_folder(path.parent)
 
 
 def save(path: Path, ranks: int, rows: list[dict]) -> None:

@@ -1,9 +1,11 @@
 """Checkpoints: distributed tensors on disk, committed whole or not at all, readable on any partition.
 
 Layout       folder/step-000120/rank-0.h5, rank-1.h5, ..   each rank's blocks, every number written once, by its owner
-             folder/step-000120/index.json                 each file's sha256 and boxes (start, stop per axis), and ``extra``
+             folder/step-000120/index.json                 each file's sha256 and boxes (start, stop per axis), ``extra``,
+                                                           and the sha256 of all these
 Commit       All write into step-000120.partial and sync; all vote; then rank 0 writes the index, syncs and renames the folder.
              So a killed process leaves the previous checkpoint, and a ``.partial`` that the next save removes.
+             The one before it is kept: where the newest is damaged, that is taken.
 Loading      A block is put together from the hyperslabs of all boxes that overlap it, whatever ranks wrote them.
 Reference    The write-sync-rename commit: Pillai et al., "All file systems are not created equal", OSDI 2014.
 """
@@ -14,6 +16,7 @@ import hashlib
 import json
 import os
 import shutil
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -39,14 +42,28 @@ def save(
     return final
 
 
-def latest(comm: Any, folder: Path) -> Path | None:
-    """The newest committed checkpoint of a folder, or None; collective."""
+def committed(folder: Path) -> list[Path]:
+    """The committed checkpoints of a folder, the newest first."""
+    return sorted((p for p in Path(folder).glob("step-*") if p.suffix == "" and p.is_dir()), reverse=True)
 
-    def newest() -> Path | None:
-        found = sorted(p for p in Path(folder).glob("step-*") if p.suffix == "" and (p / "index.json").is_file())
-        return found[-1] if found else None
 
-    return wire.at_root(comm, newest)
+def load_newest(folder: Path, spaces: dict[str, Space]) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
+    """What ``load`` gives of the newest checkpoint that is not damaged; None where there is none at all; collective.
+
+    Says on rank 0 which ones it passes over. Raises OSError on all ranks where all are damaged, and what ``load`` raises.
+    """
+    comm = next(iter(spaces.values())).comm
+    found = wire.at_root(comm, lambda: committed(folder))
+    for path, older in zip_longest(found, found[1:]):
+        try:
+            return load(path, spaces)
+        except OSError as error:
+            if older is None:
+                remedy = f"no older checkpoint is there: delete {folder}, and train again without --resume"
+                raise OSError(f"{error}; {remedy}") from error
+            if comm.rank == 0:
+                print(f"{error}; using the older checkpoint {older.name}", flush=True)
+    return None
 
 
 def load(path: Path, spaces: dict[str, Space]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -91,7 +108,8 @@ def _is_owner(space: Space) -> bool:
 
 def _commit(partial: Path, final: Path, records: list[dict], extra: dict[str, Any]) -> None:
     index = partial / "index.json"
-    index.write_text(json.dumps({"files": records, "extra": extra}))
+    text = json.dumps({"files": records, "extra": extra})
+    index.write_text(json.dumps({"sha256": _seal(text), **json.loads(text)}))
     _sync(index)
     _sync(partial)
     if final.exists():  # a step that is made again: the old one goes when the new one is there
@@ -99,16 +117,25 @@ def _commit(partial: Path, final: Path, records: list[dict], extra: dict[str, An
     os.replace(partial, final)
     shutil.rmtree(final.with_suffix(".old"), ignore_errors=True)
     _sync(final.parent)
-    committed = sorted(p for p in final.parent.glob("step-*") if p.suffix == "")
-    for old in committed[:-KEEP]:
+    for old in committed(final.parent)[KEEP:]:
         shutil.rmtree(old)
 
 
 def _read_index(path: Path) -> dict[str, Any]:
+    """The index, which is what was written or else an OSError: nothing that reads it need check its entries."""
+    index: Any = None
     try:
-        return json.loads((path / "index.json").read_text())
-    except ValueError as error:
-        raise OSError(f"{path / 'index.json'} is damaged: {error}") from error
+        index = json.loads((path / "index.json").read_text())
+        whole = index.pop("sha256") == _seal(json.dumps(index))
+    except (ValueError, KeyError, TypeError, AttributeError):  # no JSON, or no object with such an entry
+        whole = False
+    if not whole:
+        raise OSError(f"{path / 'index.json'} is damaged, or of another version of this program")
+    return index
+
+
+def _seal(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _check_files(path: Path, files: list[dict[str, Any]]) -> None:

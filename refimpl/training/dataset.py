@@ -29,6 +29,7 @@ INPUTS = ("permeability_x", "permeability_z", "depth", "well_rate")
 LOGARITHMIC = ("permeability_x", "permeability_z")
 OUTPUT = "saturation"
 CACHE = 2**30  # bytes of blocks that a rank keeps in memory
+REMEDY = "run refimpl demo, or python -m solvers run, again: it makes damaged samples anew"
 
 
 @dataclass(frozen=True)
@@ -155,10 +156,12 @@ def _read(path: Path, read: Callable[[Any], Any]) -> Any:
     try:
         with h5py.File(path) as file:
             found = read(file["t0_fields"])
-    except (OSError, KeyError) as error:
-        raise OSError(f"{path} cannot be read: {error}") from error
+    except ValueError:
+        raise
+    except Exception as error:  # flipped bits make h5py raise nearly every kind
+        raise OSError(f"{path} cannot be read; {REMEDY} ({error})") from error
     if isinstance(found, np.ndarray) and not np.all(np.isfinite(found)):
-        raise ValueError(f"{path} holds numbers that are not finite")
+        raise ValueError(f"{path} holds numbers that are not finite; {REMEDY}")
     return found
 
 
@@ -168,7 +171,7 @@ def _shape(path: Path) -> tuple[int, ...]:
     def read(fields: Any) -> tuple[int, ...]:
         missing = {*INPUTS, OUTPUT} - set(fields)
         if missing:
-            raise ValueError(f"{path} has no field {', '.join(sorted(missing))} in t0_fields")
+            raise ValueError(f"{path} has no field {', '.join(sorted(missing))} in t0_fields; {REMEDY}")
         shape = fields[OUTPUT].shape[1:]
         unlike = [name for name in INPUTS if fields[name].shape[1:] != shape[1:]]
         if len(shape) != 4 or unlike:

@@ -46,16 +46,30 @@ class Training:
             raise ValueError("Training: epochs and save_every must be at least 1, and warmup at least 0")
         if not (self.rate > 0 and self.limit > 0 and self.weight_decay >= 0 and np.isfinite(self.rate + self.limit)):
             raise ValueError("Training: rate and limit must be positive and finite, weight_decay not negative")
+        if self.seed < 0:
+            raise ValueError(f"training: seed must be at least 0, got {self.seed}")
 
 
 @dataclass
 class Progress:
-    """Where training stands: finished epochs, their mean losses and held-out errors, and seconds of training."""
+    """Where training stands: finished epochs, their mean losses and held-out errors, and what they cost.
+
+    ``seconds``: by the clock; ``ranks``: the numbers of ranks that trained, in order; ``core_seconds``: over all of them.
+    """
 
     epoch: int = 0
     loss: list[float] = field(default_factory=list)
     held_out: list[float] = field(default_factory=list)
     seconds: float = 0.0
+    ranks: list[int] = field(default_factory=list)
+    core_seconds: float = 0.0
+
+    def spend(self, seconds: float, ranks: int) -> None:
+        """Add an epoch's cost."""
+        self.seconds += seconds
+        self.core_seconds += seconds * ranks
+        if ranks not in self.ranks:
+            self.ranks.append(ranks)
 
 
 def fit(
@@ -97,7 +111,7 @@ def fit(
             progress.loss.append(float(np.mean(losses)))
             held_out_model.parameters = model.parameters
             progress.held_out.append(float(np.mean(errors(held_out_model, held_out, scaling))))
-            progress.seconds += time.perf_counter() - start
+            progress.spend(time.perf_counter() - start, model.domain.comm.size)
             bar.set_postfix(loss=f"{progress.loss[-1]:.3f}", held_out=f"{progress.held_out[-1]:.3f}")
             if progress.epoch % plan.save_every == 0 or progress.epoch == plan.epochs:
                 save(model, moments, progress, scaling, folder)
@@ -142,13 +156,13 @@ def resume(model: Layer, optimizer: AdamW, scaling: Scaling, folder: Path) -> tu
 
     Raises ValueError on all ranks where the checkpoint belongs to data of another scaling.
     """
-    newest = checkpoint.latest(model.domain.comm, folder)
-    if newest is None:
-        return optimizer.start(model.parameters), Progress()
     spaces = {f"{p}/{name}": space for p in "wmv" for name, space in model.parameter_spaces.items()}
-    blocks, extra = checkpoint.load(newest, spaces)
+    found = checkpoint.load_newest(folder, spaces)
+    if found is None:
+        return optimizer.start(model.parameters), Progress()
+    blocks, extra = found
     if extra["scaling"] != json.loads(json.dumps(vars(scaling))):
-        raise ValueError(f"{newest} was trained on other data; choose another folder, or delete it")
+        raise ValueError(f"{folder} was trained on other data; choose another folder, or delete it")
     w, m, v = ({name: blocks[f"{p}/{name}"] for name in model.parameter_spaces} for p in "wmv")
     model.parameters = w
     return (m, v), Progress(**extra["progress"])
@@ -156,11 +170,11 @@ def resume(model: Layer, optimizer: AdamW, scaling: Scaling, folder: Path) -> tu
 
 def load_model(model: Layer, folder: Path) -> tuple[Progress, Scaling]:
     """Put the newest checkpoint's parameters into ``model``, on any partition. FileNotFoundError where there is none."""
-    newest = checkpoint.latest(model.domain.comm, folder)
-    if newest is None:
-        raise FileNotFoundError(f"no checkpoint in {folder}; train first")
     spaces = {f"w/{name}": space for name, space in model.parameter_spaces.items()}
-    blocks, extra = checkpoint.load(newest, spaces)
+    found = checkpoint.load_newest(folder, spaces)
+    if found is None:
+        raise FileNotFoundError(f"no checkpoint in {folder}; train first")
+    blocks, extra = found
     model.parameters = {name: blocks[f"w/{name}"] for name in model.parameter_spaces}
     stored = extra["scaling"]
     return Progress(**extra["progress"]), Scaling(tuple(stored["mean"]), tuple(stored["deviation"]))

@@ -53,14 +53,13 @@ def generate(
     out: str | Path,
     workers: int | None = None,
     progress: bool = True,
-    deep: bool = False,
     max_failures: float = 0.1,
     retry_failed: bool = False,
 ) -> Summary:
     """Make every sample of ``settings`` that ``out`` does not hold yet.
 
-    ``workers`` processes (default: one per core this process may use; 1: no other process). ``deep`` reads the samples
-    that are there and compares their sha256. ``max_failures`` is the share of the samples that may fail; those that
+    ``workers`` processes (default: one per core this process may use; 1: no other process). The samples that are there
+    are read and compared with their sha256. ``max_failures`` is the share of the samples that may fail; those that
     failed in an earlier run count too, and are tried again only with ``retry_failed``.
 
     Raises ValueError where ``out`` holds another plan or the top surface is unfit, OSError where files cannot be read
@@ -69,14 +68,16 @@ def generate(
     """
     start, out = time.perf_counter(), Path(out)
     workers = available_cores() if workers is None else workers
-    if workers < 1 or not 0.0 <= max_failures <= 1.0:
-        raise ValueError(f"generate: expected workers >= 1 and max_failures in 0..1, got {workers} and {max_failures}")
+    if workers < 1:
+        raise ValueError(f"generate: expected at least 1 of workers, got {workers}")
+    if not 0.0 <= max_failures <= 1.0:
+        raise ValueError(f"generate: expected max_failures in 0..1, got {max_failures}")
     plan = make_plan(settings)
     _open_folder(out)
     write_plan(plan, out)
     with Journal(out) as journal:
         _sweep(out)
-        lacking = [i for i in range(settings.samples) if _fault(settings.path_of(out, i), plan.digest, deep)]
+        lacking = [i for i in range(settings.samples) if _fault(settings.path_of(out, i), plan.digest)]
         known = {} if retry_failed else _known_failures(out, lacking, plan.digest)
         to_make = [i for i in lacking if i not in known]
         reused, passed = settings.samples - len(lacking), settings.samples - len(to_make)
@@ -90,10 +91,10 @@ def generate(
     return Summary(out, len(lacking) - len(failed), reused, tuple(failed), time.perf_counter() - start)
 
 
-def survey(out: str | Path, deep: bool = False) -> dict[int, tuple[str, str]]:
+def survey(out: str | Path) -> dict[int, tuple[str, str]]:
     """The state of each sample of the data set ``out``: index -> (state, detail).
 
-    The states: "complete", "missing", "failed" (the detail is the error), "damaged" (the detail says how).
+    The states: "complete", "missing", "failed" (the detail is the error), "damaged" (the detail says how). All is read.
     Raises FileNotFoundError where ``out`` is no data set, ValueError where its plan is damaged.
     """
     out = Path(out)
@@ -103,7 +104,7 @@ def survey(out: str | Path, deep: bool = False) -> dict[int, tuple[str, str]]:
     for index in range(settings.samples):
         path = settings.path_of(out, index)
         if path.exists():
-            fault = _fault(path, digest, deep)
+            fault = _fault(path, digest)
             states[index] = ("damaged", fault) if fault else ("complete", str(path))
         else:
             error = journal.get(index, {}).get("error")
@@ -176,10 +177,10 @@ def _judge(failed: list[dict], share: float, samples: int) -> None:
         )
 
 
-def _fault(path: Path, digest: str, deep: bool) -> str:
+def _fault(path: Path, digest: str) -> str:
     """Why the file cannot be used as it is; empty where it can."""
     try:
-        check_sample(path, digest, deep)
+        check_sample(path, digest)
     except (OSError, ValueError) as error:
         return str(error)
     return ""

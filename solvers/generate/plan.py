@@ -85,6 +85,8 @@ class Settings:
             raise ValueError(f"Settings: root_seed must be >= 0, got {self.root_seed}")
         if self.tops_shape is not None and (len(self.tops_shape) != 2 or min(self.tops_shape) < 1):
             raise ValueError(f"Settings: tops_shape needs two numbers of columns, at least 1, got {self.tops_shape}")
+        if self.tops_shape is not None and self.tops is None:
+            raise ValueError("Settings: tops_shape says the columns of a surface's file, but no file tops is given")
         if self.tops_crop is not None and (self.tops is None or len(self.tops_crop) != 4):
             raise ValueError(f"Settings: tops_crop needs four numbers i0, i1, j0, j1, and tops; got {self.tops_crop}")
 
@@ -155,8 +157,8 @@ def make_plan(settings: Settings) -> Plan:
     shape = [max(least, 2 * int(np.ceil(span))) for least, span in zip(SMALLEST_REGION, spans, strict=True)]
     if shape[0] * shape[1] > LARGEST_REGION:
         raise ValueError(
-            f"the synthetic top of so large a model would have {shape[0]} x {shape[1]} columns; "
-            f"choose a tops_spacing above {settings.tops_spacing} m"
+            f"the synthetic top of so large a model would have {shape[0]} x {shape[1]} columns, more than "
+            f"{LARGEST_REGION}; choose fewer or smaller cells"
         )
     return Plan(settings, synthetic_top(rng, shape, settings.tops_spacing))
 

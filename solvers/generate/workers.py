@@ -91,8 +91,13 @@ def _submit(pool: ProcessPoolExecutor, function: Callable, task: object) -> Futu
 
 def _prepare_worker(driver: int) -> None:
     """Die with the driver, use one BLAS thread."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != driver:  # the driver died before the call
-            os._exit(1)
+    end_with(driver, signal.SIGKILL)
     threadpool_limits(1)
+
+
+def end_with(parent: int, number: int) -> None:
+    """Let this process receive the signal ``number`` when ``parent``, which started it, ends; on Linux only."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
+        if os.getppid() != parent:  # it died before the call
+            os._exit(1)

@@ -25,6 +25,7 @@ RELIEF = 11.0  # m, standard deviation about the dipping plane
 DOME_SIZE = 500.0  # m, correlation length of the domes
 DIP = 0.005  # m/m, slope of the plane
 ROUNDING = 1e-9
+SHALLOWEST = 10.0  # m, of the deepest column: less is a depth in kilometres
 DEEPEST = 10_000.0  # m, deeper than any storage reservoir
 FEET_SUFFIXES = ("ft", "feet", "foot")
 
@@ -89,6 +90,8 @@ def load_top(
     Raises OSError where the file is missing or cannot be read, ValueError where its content is not a surface in metres.
     """
     path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"load_top: {path} is a folder, expected a file")
     if not path.is_file():
         raise FileNotFoundError(f"load_top: no file {path}")
     top = _read_hdf5(path) if _is_hdf5(path) else _read_eclipse(path, shape)
@@ -190,6 +193,11 @@ def _check_depths(path: Path, top: np.ndarray) -> None:
         raise ValueError(
             f"load_top: {path} has depths down to {top.min():g} m; they must be positive downward "
             "(for elevations, negative below the sea, change the sign)"
+        )
+    if top.max() < SHALLOWEST:
+        raise ValueError(
+            f"load_top: {path} has depths of {top.min():g} to {top.max():g}; expected depths in metres, positive down: "
+            "these look like kilometres"
         )
     if top.max() > DEEPEST:
         raise ValueError(
