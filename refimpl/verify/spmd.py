@@ -65,7 +65,7 @@ def profile() -> settings:
     phases = set(Phase) - {Phase.explain}  # explain traces every line
     common: dict[str, Any] = dict(deadline=None, report_multiple_bugs=False, phases=phases)
     common["suppress_health_check"] = list(HealthCheck)
-    examples = int(os.environ.get("SPMD_EXAMPLES", "40" if name == "default" else "1000"))
+    examples = int(os.environ.get("SPMD_EXAMPLES", "25" if name == "default" else "1000"))
     if name == "nightly":
         database = DirectoryBasedExampleDatabase(".hypothesis/examples")
         return settings(max_examples=examples, derandomize=False, database=database, **common)
