@@ -69,6 +69,16 @@ def test_the_transform_sends_what_it_predicts_and_leaves_its_argument_alone(team
         assert_honest(TruncatedFourier(ri.Space(ri.Partition(team, grid), (2, 6, 9, 8), "float32"), (4, 3)))
 
 
+@spmd.property_test(case=strategies.spectra)
+def test_only_kept_modes_travel_however_the_axes_are_split(team, case):
+    X = case.space(team)
+    T = TruncatedFourier(X, case.modes)
+    p, batch = int(np.prod(case.grid[2:])), X.local_shape[0]
+    modes = int(np.prod(T.range.shape[:-2])) * batch * X.shape[1] * T.range.dtype.itemsize
+    active = X.partition.active and p > 1 and batch > 0
+    assert T.traffic().forward.bytes == (modes * (p - 1) // p if active else 0)
+
+
 @pytest.mark.parametrize("n", [1, 2, 7, 8])
 def test_all_modes_of_the_real_axis_give_the_tensor_back(team, n):
     X = ri.Space(ri.Partition(team, (1, 1, team.size)), (1, 1, n))

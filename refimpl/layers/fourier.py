@@ -4,18 +4,19 @@ Definition   T : X -> Z keeps, of the unscaled discrete Fourier transform along 
              of each full axis, stored as 0..m-1 then N-m..N-1, and 0..m-1 of the last axis, whose input is real.
              One small matrix an axis, F[k, j] = exp(-2 pi i k j / N), one after the other: T = F_1 ... F_n. Each is one matrix
              product that takes the last axis away and puts its frequencies in front, so nothing is ever transposed.
-Split axis   Rank p holds the columns F_p of its indices, and F x = sum_p F_p x_p. The sum is scattered over the ranks:
-             F x = G* (F_1 x_1, .., F_P x_P) with G* the ReduceScatter. So what travels is kept modes, not grid points.
+Split axes   Rank p applies the columns of its own indices on every axis, T_p, and T x = sum_p T_p x_p: each rank has its part
+             of every kept mode. One sum, scattered over the ranks, is all that travels: T x = G* (T_1 x_1, .., T_P x_P) with
+             G* the ReduceScatter over all grid axes that cut transformed axes. The grid points stay where they are.
 Spaces       X real (batch, channels, N_1, .., N_n);  Z complex (K_1, .., K_n, batch, channels), each K_i cut as N_i is;
              both with field "real", since T is real-linear.
-Adjoint      T* = F_n* ... F_1*, with (F* z)_p = F_p* (G z)_p, G the AllGather; the real part is taken on the real axis.
+Adjoint      (T* z)_p = T_p* (G z)_p = Re F_n* ... F_1* (G z)_p, with G the AllGather, and the columns of rank p.
 Inverse      The inverse real transform of a spectrum that is zero outside the kept modes is T* D, D_k = w_k / (N_1 .. N_n),
              with w = 1 for the frequencies 0 and N/2 of the real axis, else 2: each stands for its conjugate as well.
 Convolution  S x = T* D R T x, with R[k] a complex matrix from channels to channels for every kept frequency.
              R is cut as Z is; batch ranks share one R by broadcast.   S* = T* R* D T.
 Why          <T x, z> = Re sum_k conj(sum_j F[k, j] x_j) z_k = sum_j x_j Re sum_k conj(F[k, j]) z_k = <x, T* z>.
-Cost         Flops: 8 K N a line of N points. Words, for each split axis i: (P - 1) / P of K_i .. K_n N_1 .. N_{i-1} (batch,
-             channels), as the axes before i are still on the grid: least where the first is split, the kept modes alone.
+Cost         Flops: 8 K N a line of N points of a rank's own block. Words: (P - 1) / P of the kept modes, batch and channels,
+             for P ranks over which the transformed axes are split, in whatever way they are.
 Trap         T is real-linear, not complex-linear: T* needs Re, and the inverse needs w; without them only k = 0 is right.
 Reference    Li et al., arXiv 2010.08895 (FNO);  Grady et al., arXiv 2204.01205 (model-parallel FNO).
 """
@@ -60,57 +61,57 @@ class TruncatedFourier(Operator):
         modes = whole_numbers("TruncatedFourier: modes", modes)
         if X.dtype.kind != "f" or not 1 <= len(modes) <= X.ndim:
             raise ValueError(f"TruncatedFourier: expected a real tensor of at least {len(modes)} axes, got {X!r}")
-        for axis in range(X.ndim - len(modes), X.ndim):
+        first, last = X.ndim - len(modes), X.ndim - 1
+        for axis in range(first, X.ndim):
             if not X.covers_once(axis):
                 raise ValueError(
                     f"TruncatedFourier: blocks {list(X.blocks[axis])} of axis {axis} leave gaps or overlap"
                 )
-        Z = X.replace(dtype=np.result_type(X.dtype, np.complex64), field="real")
-        self.domain = X
-        self.steps: list[tuple[np.ndarray, Operator]] = []  # (F, G*) from the last axis to the first
-        for m in reversed(modes):
-            k = kept_frequencies(Z.shape[-1], m, real=not self.steps)
-            F, cut = dft_columns(Z, k), Z.cuts[-1]
-            Z, whole = _rotated(Z, len(k), cut), _rotated(Z, len(k), ())
-            self.steps.append((F, ReduceScatter(whole, cut, range=Z) if len(Z.blocks[0]) > 1 else Identity(Z)))
-        self.range = Z
-        points = X.shape[X.ndim - len(modes) :]
+        kept = [kept_frequencies(X.shape[i], m, real=i == last) for i, m in enumerate(modes, start=first)]
+        self.columns = [dft_columns(X, i, k) for i, k in enumerate(kept, start=first)]  # F_1, .., F_n for this rank
+        partial = X.replace(
+            shape=[*map(len, kept), *X.shape[:first]],
+            dtype=np.result_type(X.dtype, np.complex64),
+            field="real",
+            cuts=[*((),) * len(kept), *X.cuts[:first]],
+            blocks={len(kept) + i: row for i, row in enumerate(X.blocks[:first])},
+        )
+        rows = dict(enumerate(partial.blocks[len(kept) :], start=len(kept)))
+        Z = partial.replace(cuts=[*X.cuts[first:], *X.cuts[:first]], blocks=rows)
+        split = [g for cut in X.cuts[first:] for g in cut]
+        copies = prod(X.partition.shape[g] for g in split)
+        self.collect: Operator = ReduceScatter(partial, split, range=Z) if copies > 1 else Identity(Z)
+        self.domain, self.range, points = X, Z, X.shape[first:]
         times = np.where(np.isin(2 * np.arange(modes[-1]), (0, points[-1])), 1.0, 2.0)
         start, stop = Z.local_box[len(modes) - 1]
         self.inverse_weights = (times / prod(points))[start:stop, None, None].astype(X.dtype)  # D, to act on Z
         self.norm_bound = sqrt(prod(points))
 
-    def forward(self, x: Array) -> Array:  # z = G* F_1 .. G* F_n x
+    def forward(self, x: Array) -> Array:  # z = G* F_1 .. F_n x
         self.domain.check(x, self)
         with wire.unchecked():
-            z = x
-            for F, G_adjoint in self.steps:
-                z = G_adjoint.forward(last_to_first(F, z))
-            return z
+            for F in reversed(self.columns):
+                x = last_to_first(F, x)
+            return self.collect.forward(x)
 
-    def adjoint(self, z: Array) -> Array:  # x = Re F_n* G .. F_1* G z
+    def adjoint(self, z: Array) -> Array:  # x = Re F_n* .. F_1* G z
         self.range.check(z, self)
         with wire.unchecked():
-            for F, G_adjoint in reversed(self.steps):
-                z = first_to_last(F, G_adjoint.adjoint(z), real=F is self.steps[0][0])
+            z = self.collect.adjoint(z)
+            for F in self.columns:
+                z = first_to_last(F, z, real=F is self.columns[-1])
             return z
 
     def traffic(self) -> Traffic:
-        return sum((G_adjoint.traffic() for _, G_adjoint in self.steps), Traffic())
+        return self.collect.traffic()
 
 
-def dft_columns(X: Space, k: np.ndarray) -> np.ndarray:
-    """F[k, j] for the indices j of this rank's block of the last axis."""
-    n, (start, stop) = X.shape[-1], X.local_box[-1]
+def dft_columns(X: Space, axis: int, k: np.ndarray) -> np.ndarray:
+    """F[k, j] for the indices j of this rank's block of ``axis``, in the precision of X."""
+    n, (start, stop) = X.shape[axis], X.local_box[axis]
     k = k if X.partition.active else k[:0]
     turns = np.outer(k, np.arange(start, stop)) % n / n  # the product is exact: no large angles
-    return np.exp(-2j * np.pi * turns).astype(X.dtype)
-
-
-def _rotated(X: Space, size: int, cut: tuple[int, ...]) -> Space:
-    """``X`` with the last axis taken away and one of ``size``, cut by ``cut``, put in front."""
-    kept = {axis + 1: row for axis, row in enumerate(X.blocks[:-1])}
-    return X.replace(shape=(size, *X.shape[:-1]), cuts=(cut, *X.cuts[:-1]), blocks=kept)
+    return np.exp(-2j * np.pi * turns).astype(np.result_type(X.dtype, np.complex64))
 
 
 def last_to_first(F: np.ndarray, z: Array) -> Array:

@@ -12,8 +12,7 @@ Spaces       x (batch, channels, N_1, .., N_s, T_in) -> y (batch, out_channels, 
 Parallel     On P ranks the network is the same map as on one, with the same weights: a weight depends on (seed, index) alone.
 Jacobian     That of the composition: see layers/compose.py. Nothing here is differentiated by hand twice.
 Adjoint      J* = J_1* .. J_n*, layer by layer from the last to the first; in a block first g', then (A_k ._c)* + S_k*.
-Cost         Words a block: those of two truncated transforms (layers/fourier.py), which are the kept modes where the first
-             space axis is split; two trees for each small weight.
+Cost         Words a block: the kept modes, twice; two trees for each small weight.
 Reference    Grady et al., "Model-parallel Fourier neural operators as learned surrogates for large-scale parametric PDEs",
              arXiv 2204.01205; Li et al., arXiv 2010.08895.
 """
