@@ -244,9 +244,10 @@ def test_a_halo_of_one_fixed_width_is_rejected_where_a_stride_needs_others(team)
     assert max(gaps) > 0.01 and any(same_shape)
 
 
-def test_wrong_adjoints_are_rejected(team):
+@pytest.mark.parametrize("layer", [layers.Convolution, layers.TransposedConvolution])
+def test_wrong_adjoints_are_rejected(team, layer):
     X = ri.Space(ri.Partition(team, (1, 1, *GRIDS[team.size])), (2, 2, 7, 6))
-    F = with_bias(layers.Convolution(X, 3, 3, padding=1))
+    F = with_bias(layer(X, 3, 3, padding=1))
     _, J = F.linearize(X.random(1))
 
     def flipped(dy):
@@ -272,6 +273,9 @@ def test_arguments_that_do_not_fit_are_refused_by_all_ranks_alike(team):
         "groups that divide 4 channels and 6 outputs, got 4": lambda: layers.Convolution(X, 6, 3, groups=4),
         "got 0": lambda: layers.Convolution(X, 6, 3, groups=0),
         "expected kernel >= 1 for each of 1 axes, got (3, 3)": lambda: layers.Convolution(X, 1, (3, 3)),
+        "Convolution: blocks [(-1,": lambda: layers.Convolution(
+            ri.HaloExchange(X, [(0, 0), (0, 0), (1, 0)]).range, 1, 3
+        ),
         "expected stride >= 1": lambda: layers.Convolution(X, 1, 3, stride=0),
         "whole numbers": lambda: layers.Convolution(X, 1, 2.5),
         'padding="same" needs a stride of 1': lambda: layers.Convolution(X, 1, 3, 2, "same"),

@@ -177,6 +177,13 @@ def test_gradients_are_the_slopes_of_the_values(team, name):
     assert slope == pytest.approx(X.inner(J.adjoint(1.0), d), rel=1e-7)
 
 
+def test_certain_probabilities_have_a_finite_cross_entropy(team):
+    X = ri.Space(ri.Partition(team, (1,)), (4,), "float32")
+    p, t = (X.scatter(np.array(a, "float32")) for a in ([0, 1, 0, 1], [0, 1, 1, 0]))
+    value, J = layers.BCE(X, "sum").linearize(p, t)
+    assert value == pytest.approx(200, rel=1e-3) and np.all(np.isfinite(J.adjoint(1.0)))
+
+
 @pytest.mark.mpi(min_size=2)
 def test_differences_within_blocks_only_are_rejected(team):
     X = ri.Space(ri.Partition(team, (1, 1, team.size)), (1, 1, 2 * team.size))

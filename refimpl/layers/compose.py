@@ -10,6 +10,7 @@ Parameters   Those of layer F named f are called "f.W", "f.b", ..; each layer ke
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from copy import copy
 from functools import reduce
 from operator import add
 from typing import Any
@@ -51,9 +52,9 @@ class Composite(Layer):
             layer.statistics = part(blocks, name)
 
     def frozen(self) -> Composite:
-        copy = object.__new__(type(self))
-        Composite.__init__(copy, {name: layer.frozen() for name, layer in self.layers.items()})
-        return copy
+        same = copy(self)
+        Composite.__init__(same, {name: layer.frozen() for name, layer in self.layers.items()})
+        return same
 
     def traffic(self) -> Traffic:
         return sum((layer.traffic() for layer in self.layers.values()), Traffic())

@@ -194,6 +194,9 @@ def window_boxes(
     """G: what each rank reads of the ``image`` to compute its block of the ``outputs``."""
     if boundary not in ("zero", "periodic"):
         raise ValueError(f'{type(who).__name__}: expected boundary="zero" or "periodic", got {boundary!r}')
+    for axis, row in enumerate(image.blocks):
+        if not image.covers_once(axis):
+            raise ValueError(f"{type(who).__name__}: blocks {list(row)} of axis {axis} leave gaps or overlap")
     blocks: dict[int, Sequence[tuple[int, int]]] = dict(enumerate(image.blocks))
     for axis, (s, reach, (left, _)) in enumerate(zip(window.stride, window.reach, pads, strict=True), start=2):
         blocks[axis] = [

@@ -74,8 +74,7 @@ class AvgPool(Pool):
             return self.value(dx)
 
         def adjoint(dy: Array) -> tuple[Array, Blocks]:  # dx = G* P* dy
-            local, share = self.boxes.range.zeros(), to_host(dy) / self.range.dtype.type(self._size)
-            local = to_host(local)
+            local, share = to_host(self.boxes.range.zeros()), to_host(dy) / self.range.dtype.type(self._size)
             for view in self.window.offsets(local):
                 view += share
             return self.boxes.adjoint(self.boxes.range.adopt(local)), {}
@@ -123,7 +122,8 @@ class MaxPool(Pool):
 
     def _fenced(self, x: np.ndarray) -> np.ndarray:
         """Minus infinity where the box is outside the tensor."""
-        for axis, (start, stop) in enumerate(self.boxes.range.local_box):
-            outside = [i for i in range(start, stop) if not 0 <= i < self.domain.shape[axis]]
-            x[(slice(None),) * axis + ([i - start for i in outside],)] = -np.inf
+        for axis, (start, _) in enumerate(self.boxes.range.local_box):
+            n, along = self.domain.shape[axis], np.moveaxis(x, axis, 0)
+            along[: max(-start, 0)] = -np.inf
+            along[max(n - start, 0) :] = -np.inf
         return x

@@ -7,8 +7,8 @@ Adjoints     in x:  x[b, c, s j + d k] += sum over o of conj(w[o, c, k]) y[b, o,
              in w:  w[o, c, k] = sum over b, j of y[b, o, j] conj(x[b, c, s j + d k]).
 How          The windows of a tile of outputs are copied side by side as the columns of a matrix (c, k) x j; then K, its adjoint
              in x (before the columns are added back) and its adjoint in w are one product each.
-Cost         2 out channels / groups k_1 .. k_n flops an output, thrice for a pass and its adjoint. A tile's columns stay below
-             about 2 MiB, so memory does not grow with the kernel.
+Cost         2 out channels / groups k_1 .. k_n flops an output, thrice for a pass and its adjoint. Tiles are cut along the
+             first space axis alone: their columns hold about 2 MiB, or all windows of one index where these are more.
 Reference    Chellapilla, Puri and Simard, "High performance convolutional neural networks for document processing", 2006.
 """
 
