@@ -76,22 +76,31 @@ def movements(comm: Any) -> Iterator[tuple]:
 def layers(comm: Any) -> Iterator[tuple]:
     """The Jacobian of each layer and of a small FNO at a random point, with respect to input and parameters."""
     from .. import Partition, Space
-    from ..layers import GELU, MSE, Linear, RelativeL2, ReLU, SpectralConvolution, TruncatedFourier
+    from .. import layers as F
     from ..models import FNO
 
     P = Partition(comm, (1, 1, comm.size, 1) if comm.size < 4 else (1, 1, 2, comm.size // 2))
     X = Space(P, (2, 3, 9, 8))
-    yield "TruncatedFourier", repr(X), TruncatedFourier(X, (3, 4)), False, 2
+    yield "TruncatedFourier", repr(X), F.TruncatedFourier(X, (3, 4)), False, 2
+    yield "AxisSum", repr(X), F.AxisSum(X, (1, 2)), False, 1
     for layer, chain in (
-        (GELU(X), 1),
-        (ReLU(X), 1),
-        (Linear(X, 5), 1),
-        (SpectralConvolution(X, (3, 4)), 5),
+        *((layer(X), 1) for layer in (F.GELU, F.TanhGELU, F.ReLU, F.SiLU, F.Sigmoid, F.Softplus, F.Tanh)),
+        (F.Linear(X, 5), 1),
+        (F.Convolution(X, 4, 3, stride=2, padding=1), 2),
+        (F.TransposedConvolution(X, 4, 3, stride=2), 2),
+        *((layer(X, 3, 2, 1), 2) for layer in (F.AvgPool, F.MaxPool)),
+        *((layer(X), 4) for layer in (F.LayerNorm, F.RMSNorm, F.InstanceNorm, F.BatchNorm)),
+        *((layer(X, axis=2), 2) for layer in (F.Softmax, F.LogSoftmax)),
+        (F.Dropout(X), 1),
+        (F.SpectralConvolution(X, (3, 4)), 5),
         (FNO(X, 4, (3, 4), blocks=2), 20),
     ):
         yield type(layer).__name__, repr(X), layer.linearize(X.random(1))[1], False, chain
-    for loss in (MSE(X), RelativeL2(X)):
-        yield type(loss).__name__, repr(X), loss.linearize(X.random(1), X.random(2))[1], False, 1
+    termwise = (F.MSE, F.L1, F.Huber, F.BCEWithLogits, F.PoissonNLL, F.KLDivergence)
+    for loss in (*termwise, F.CrossEntropy, F.RelativeLp, F.RelativeL2, F.RelativeH1):
+        derivative = loss(X).linearize(X.random(1), abs(X.random(2)))[1]
+        yield loss.__name__, repr(X), derivative, False, 1
+    yield "BCE", repr(X), F.BCE(X).linearize(X.uniform(1), X.uniform(2))[1], False, 1
 
 
 def trained(comm: Any, path: Path | None) -> Iterator[tuple]:
