@@ -180,13 +180,14 @@ def broadcasts(draw, size: int, dtypes: st.SearchStrategy[str] = dtypes) -> Broa
 
 @st.composite
 def halos(draw, size: int, dtypes: st.SearchStrategy[str] = dtypes) -> HaloCase:
-    """Balanced or unbalanced blocks with halos of any width from -2 to beyond the whole axis (periodic: up to it)."""
+    """Any blocks with halos of any width from -2 to beyond the whole axis (periodic: up to it, reflected: below it)."""
     case = draw(tensors(size, dtypes) | unbalanced(size, dtypes))
-    boundary = draw(st.sampled_from(["zero", "periodic"]))
+    boundary = draw(st.sampled_from(["zero", "periodic", "reflect"]))
     widths = []
     for n, parts in zip(case.shape, case.grid, strict=True):
-        width = st.integers(0, 2) | st.integers(-2, n if boundary == "periodic" else n + 2)
-        pair = st.tuples(*[width.map(lambda w, n=n: min(w, n) if boundary == "periodic" else w)] * 2)
+        most = max({"zero": n + 2, "periodic": n, "reflect": n - 1}[boundary], 0)
+        width = st.integers(0, 2) | st.integers(-2, most)
+        pair = st.tuples(*[width.map(lambda w, most=most: min(w, most))] * 2)
         widths.append(draw(pair | st.tuples(*[pair] * parts)))
     known = {f.name: getattr(case, f.name) for f in fields(TensorCase)}
     return HaloCase(**known, widths=tuple(widths), boundary=boundary)

@@ -3,7 +3,16 @@
 import numpy as np
 import pytest
 import strategies
-from theorems import GRIDS, Planted, assert_copies, assert_exact_adjoint, assert_honest, assert_rejected, same_text
+from theorems import (
+    GRIDS,
+    Planted,
+    assert_copies,
+    assert_exact_adjoint,
+    assert_honest,
+    assert_rejected,
+    same_text,
+    whole,
+)
 
 import refimpl as ri
 from refimpl import wire
@@ -25,7 +34,7 @@ def test_adjoint_of_halo_exchange_is_exact(team, case):
 
 @spmd.property_test(case=strategies.halos)
 def test_ghosts_are_the_neighbours_values_and_the_adjoint_adds_them_back(team, case):
-    assert_copies(exchange(team, case), case.seed, periodic=case.boundary == "periodic")
+    assert_copies(exchange(team, case), case.seed, case.boundary)
 
 
 @spmd.property_test(case=strategies.halos)
@@ -95,9 +104,24 @@ def test_a_periodic_halo_may_be_as_wide_as_the_axis(team):
     n = 2 * team.size
     H = line(team, n, (n, n), "periodic")
     assert_exact_adjoint(H)
-    assert_copies(H, periodic=True)
+    assert_copies(H, boundary="periodic")
     assert np.array_equal(H.adjoint(H.range.zeros() + 1), H.domain.zeros() + 2 * team.size + 1)
     assert f"must be at most n = {n}" in same_text(team, lambda: line(team, n, (n + 1, 0), "periodic"))
+
+
+def test_a_reflected_halo_is_numpys_and_reaches_to_the_last_index(team):
+    n = 2 * team.size
+    H = line(team, n, (n - 1, n - 1), "reflect") if team.size == 1 else line(team, n, [(1, 1)] * team.size, "reflect")
+    x = whole(H.domain, H.domain.random(2))
+    padded = np.pad(x, n - 1, mode="reflect")
+    start, stop = H.range.local_box[0]
+    assert np.array_equal(H.forward(H.domain.random(2)), padded[start + n - 1 : stop + n - 1])
+    wide = line(team, n, [(n - 1, 0)] + [(0, 0)] * (team.size - 1), "reflect")
+    assert_exact_adjoint(wide)
+    assert_copies(wide, boundary="reflect")
+    too_wide = [(n, 0)] + [(0, 0)] * (team.size - 1)
+    text = same_text(team, lambda: line(team, n, too_wide, "reflect"))
+    assert text.startswith(f"HaloExchange: what is mirrored must be at most n - 1 = {n - 1} wide on axis 0")
 
 
 def test_every_copy_has_halos_of_its_own(team):
@@ -109,7 +133,7 @@ def test_every_copy_has_halos_of_its_own(team):
 
 def test_widths_and_boundaries_that_make_no_sense_are_refused(team):
     X = ri.Space(ri.Partition(team, (team.size, 1)), (6, 6))
-    assert 'boundary="zero" or "periodic"' in same_text(team, lambda: ri.HaloExchange(X, [(1, 1)] * 2, "reflect"))
+    assert "boundary='zero' or" in same_text(team, lambda: ri.HaloExchange(X, [(1, 1)] * 2, "wrap"))
     assert "widths for each of 2 axes" in same_text(team, lambda: ri.HaloExchange(X, [(1, 1)]))
     assert "widths for each of 2 axes, got 3" in same_text(team, lambda: ri.HaloExchange(X, 3))
     too_many = [[(1, 1)] * (team.size + 1), (0, 0)]
@@ -124,7 +148,7 @@ def test_widths_and_boundaries_that_make_no_sense_are_refused(team):
 
 
 @pytest.mark.mpi(min_size=2)
-@pytest.mark.parametrize("boundary", ["zero", "periodic"])
+@pytest.mark.parametrize("boundary", ["zero", "periodic", "reflect"])
 def test_cropping_the_halo_instead_of_adding_it_back_is_rejected(team, boundary):
     H = line(team, 3 * team.size, (1, 1), boundary)
     assert_rejected(Planted(H, lambda y: y[1:-1].copy()))

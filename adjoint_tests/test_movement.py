@@ -14,7 +14,7 @@ def tensor(team, dtype, grid=None, **options):
 
 def halo(team, dtype, boundary):
     X = tensor(team, dtype)
-    return ri.HaloExchange(X, [[(k % 3, 3 - k) for k in range(len(X.blocks[0]))], (2, 1)], boundary)
+    return ri.HaloExchange(X, [[(k % 3, max(2 - k, 0)) for k in range(len(X.blocks[0]))], (2, 1)], boundary)
 
 
 OPERATORS = {
@@ -30,6 +30,7 @@ OPERATORS = {
     "Repartition": lambda team, dtype: ri.Repartition(tensor(team, dtype), ri.Partition(team, GRIDS[team.size][::-1])),
     "HaloExchange": lambda team, dtype: halo(team, dtype, "zero"),
     "HaloExchange periodic": lambda team, dtype: halo(team, dtype, "periodic"),
+    "HaloExchange reflected": lambda team, dtype: halo(team, dtype, "reflect"),
     "Identity": lambda team, dtype: ri.Identity(tensor(team, dtype)),
 }
 every_operator = pytest.mark.parametrize("name", OPERATORS)

@@ -5,7 +5,7 @@ import pytest
 from theorems import GRIDS, same_text
 
 import refimpl as ri
-from refimpl import wire
+from refimpl import layers, wire
 
 
 def everyone(team):
@@ -51,10 +51,10 @@ def test_the_collective_verbs(team, dtype):
     a = np.full(3, me + 1).astype(dtype)
     total = n * (n + 1) // 2
     assert np.array_equal(wire.all_reduce(team, ranks, a), np.full(3, total))
-    reduced = wire.reduce(team, ranks, n - 1, a)
+    reduced = wire.finish(wire.start_reduce(team, ranks, n - 1, a))
     assert np.array_equal(reduced, np.full(3, total)) if me == n - 1 else reduced is None
     root = a.copy() if me == n - 1 else np.zeros(3, dtype)
-    assert np.array_equal(wire.broadcast(team, ranks, n - 1, root), np.full(3, n))
+    assert np.array_equal(wire.finish(wire.start_broadcast(team, ranks, n - 1, root)), np.full(3, n))
     gathered = wire.all_gather(team, ranks, a[: me % 3], [r % 3 for r in ranks])
     assert [g.tolist() for g in gathered] == [[r + 1] * (r % 3) for r in ranks]
     parts = [np.full(r % 3, me + 1).astype(dtype) for r in ranks]
@@ -90,9 +90,40 @@ def test_a_problem_that_cannot_be_pickled_hangs_nobody(team):
     assert same_text(team, lambda: wire.vote(team, problem)) == "1 and 2"
 
 
+@pytest.mark.mpi(min_size=2)
+def test_ranks_that_make_different_calls_are_all_told_so(team):
+    X = ri.Space(ri.Partition(team, (team.size,)), (2 * team.size,))
+    last = team.size - 1
+    odd = team.rank == last
+
+    def in_another_order():
+        for A in (ri.HaloExchange(X, [(1, 1)]), ri.Identity(X))[:: -1 if odd else 1]:
+            A.forward(X.zeros())
+
+    calls = {
+        "HaloExchange from": lambda: ri.HaloExchange(X, [(1, 2 if odd else 1)]).forward(X.zeros()),
+        "boundary periodic": lambda: ri.Shift(X, (1,), "periodic" if odd else "zero").forward(X.zeros()),
+        "forward of Shift": lambda: getattr(ri.Shift(X, (1,)), "adjoint" if odd else "forward")(X.zeros()),
+        "float32": lambda: X.replace(dtype="float32" if odd else "float64").norm(np.zeros(2, "f4" if odd else "f8")),
+        "AllSumReduce": lambda: ri.AllSumReduce(X, () if odd else 0).forward(X.zeros()),
+        "2.0 *": lambda: ((2.0 if odd else 3.0) * ri.Identity(X)).forward(X.zeros()),
+        "forward of Identity": in_another_order,
+        "Space.gather": lambda: X.gather(X.zeros()) if odd else X.norm(X.zeros()),
+        "Space.scatter": lambda: X.scatter(None) if odd else X.norm(X.zeros()),
+        "linearization of GELU": lambda: layers.GELU(X).linearize(X.zeros()) if odd else layers.GELU(X)(X.zeros()),
+        "value of Dropout": lambda: (layers.ReLU if odd else layers.Dropout)(X)(X.zeros()),
+    }
+    for text, call in calls.items():
+        told = same_text(team, call)
+        assert told.startswith("the ranks do not make the same call: rank") and f"rank {last}: " in told, text
+        assert text in told
+        assert X.norm(X.zeros()) == 0  # the communicator goes on
+
+
 def test_no_problem_raises_nothing(team):
     assert wire.vote(team, None) is None
     assert wire.together(team, lambda: team.rank) == team.rank
+    assert wire.vote(team, None, "the same") is None
 
 
 def test_together_raises_the_failure_of_one_rank_on_all(team):

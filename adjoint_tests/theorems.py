@@ -16,30 +16,38 @@ def whole(X, x):
     return wire.share(X.comm, X.gather(x))
 
 
-def cut(array, box, periodic=False):
-    """The box of a global array; what lies outside is zero, or comes round from the other side."""
+def read_at(n, start, stop, boundary):
+    """The indices of 0..n-1 that are read at start..stop-1, and where there is one."""
+    index = np.arange(start, stop)
+    if boundary == "periodic":
+        index = index % max(n, 1)
+    if boundary == "reflect":
+        index = (n - 1) - np.abs((n - 1) - np.abs(index))
+    return index, (index >= 0) & (index < n)
+
+
+def cut(array, box, boundary="zero"):
+    """The box of a global array; what lies outside is zero, comes round from the other side, or is mirrored."""
     for axis, (start, stop) in enumerate(box):
-        n, index = array.shape[axis], np.arange(start, stop)
-        inside = np.ones_like(index, bool) if periodic else (index >= 0) & (index < n)
+        n = array.shape[axis]
+        index, inside = read_at(n, start, stop, boundary)
         shape = [len(index) if i == axis else m for i, m in enumerate(array.shape)]
         block = np.zeros(shape, array.dtype)
         at = (slice(None),) * axis
         if n:
-            block[(*at, inside)] = array[(*at, index[inside] % n)]
+            block[(*at, inside)] = array[(*at, index[inside])]
         array = block
     return array
 
 
-def assembled(Y, y, periodic=False):
+def assembled(Y, y, boundary="zero"):
     """The global array, on every rank, to which every block of every rank is *added* in its place."""
     total = np.zeros(Y.shape, Y.dtype)
     blocks = wire.pool(Y.comm, y)
     for rank, box in Y.boxes.items():
-        index = [np.arange(start, stop) for start, stop in box]
-        if periodic:
-            index = [i % max(n, 1) for i, n in zip(index, Y.shape, strict=True)]
-        inside = [(i >= 0) & (i < n) for i, n in zip(index, Y.shape, strict=True)]
-        places = [i[ok] for i, ok in zip(index, inside, strict=True)]
+        read = [read_at(n, start, stop, boundary) for n, (start, stop) in zip(Y.shape, box, strict=True)]
+        inside = [ok for _, ok in read]
+        places = [i[ok] for i, ok in read]
         np.add.at(total, np.ix_(*places), blocks[rank][np.ix_(*inside)])
     return total
 
@@ -56,32 +64,35 @@ def assert_adjoint(A, seed=0, chain=1):
     assert test, str(test)
 
 
-def assert_copies(A, seed=0, periodic=False):
+def assert_copies(A, seed=0, boundary="zero"):
     """A gives every rank its box of the one global array; A* adds every box up and gives every rank its own."""
     x, y = small_integers(A.domain, seed), small_integers(A.range, seed + 1)
-    assert np.array_equal(A.forward(x), cut(whole(A.domain, x), A.range.local_box, periodic))
-    assert np.array_equal(A.adjoint(y), cut(assembled(A.range, y, periodic), A.domain.local_box))
+    assert np.array_equal(A.forward(x), cut(whole(A.domain, x), A.range.local_box, boundary))
+    assert np.array_equal(A.adjoint(y), cut(assembled(A.range, y, boundary), A.domain.local_box))
 
 
 def assert_honest(A, seed=0):
     """A and A* send what they predict, vote once, leave their argument alone, whatever its memory, and give a fresh block."""
-    traffic = A.traffic()
-    for V, W, apply, predicted in (
-        (A.domain, A.range, A.forward, traffic.forward),
-        (A.range, A.domain, A.adjoint, traffic.adjoint),
-    ):
-        block = V.random(seed, copies="independent")
+    for B in (A, A.H):
+        block = B.domain.random(seed, copies="independent")
         before = block.copy()
         with ri.counting() as count:
-            result = apply(block)
-        assert count.total == predicted and count.votes == 1
+            result = B.forward(block)
+        assert count.total == B.traffic().forward and count.votes == 1
         assert np.array_equal(block, before)
-        assert (result.shape, result.dtype) == (W.local_shape, W.dtype)
+        assert (result.shape, result.dtype) == (B.range.local_shape, B.range.dtype)
         assert not np.shares_memory(result, block)
+        assert_overlaps(B, block, result)
         with ri.unchecked(), ri.counting() as silent:
-            assert np.array_equal(apply(reversed_and_strided(block)), result)
-            assert np.array_equal(apply(np.asfortranarray(block)), result)
+            assert np.array_equal(B.forward(reversed_and_strided(block)), result)
+            assert np.array_equal(B.forward(np.asfortranarray(block)), result)
         assert silent.votes == 0
+
+
+def assert_overlaps(A, x, y):
+    """Two passes that are begun before either is finished give what one after the other gives."""
+    first, second = A.start(x), A.start(2 * x)
+    assert np.array_equal(A.finish(first), y) and np.array_equal(A.finish(second), A.forward(2 * x))
 
 
 def reversed_and_strided(block):

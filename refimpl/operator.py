@@ -4,12 +4,18 @@ Definition   A : V -> W with A* : W -> V such that <A x, y>_W = <x, A* y>_V for 
 Algebra      (A B)* = B* A*,   (A + B)* = A* + B*,   (c A)* = conj(c) A*,   (A*)* = A.
 Matrix       A e_j for every unit vector e_j: the rows and columns follow memory, rank 0's block in C order, then rank 1's.
 Norm         ``norm_bound`` is a number >= the largest of |A x| / |x|, or None where none is known.
-Entry        ``forward`` and ``adjoint`` check the block that they are given and vote on it once; inside, nothing votes.
+Entry        ``forward`` and ``adjoint`` check the block that they are given and vote on it once; inside, nothing votes. The
+             vote also compares what the ranks call, by its ``signature``: calls in another order, or with other arguments, on
+             some ranks end in one error on all.
+Overlap      pending = A.start(x);  other work;  y = A.finish(pending)   is y = A.forward(x) with the messages of A on their way
+             meanwhile, in data movements that send point to point, copy or add up; elsewhere ``start`` does it all. x must
+             not be changed before ``finish``. The adjoint is started by A.H.start(y).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -55,6 +61,32 @@ class Operator:
     def traffic(self) -> Traffic:
         """What this rank sends in forward and in adjoint, from sizes alone."""
         raise NotImplementedError
+
+    def start(self, x: Any) -> Any:
+        """Begin A x: what ``finish`` makes the result of."""
+        return self.forward(x)
+
+    def finish(self, pending: Any) -> Any:
+        """A x, begun by ``start``; every rank finishes in the order in which it started."""
+        return pending
+
+    def start_adjoint(self, y: Any) -> Any:
+        """Begin A* y."""
+        return self.adjoint(y)
+
+    def finish_adjoint(self, pending: Any) -> Any:
+        """A* y, begun by ``start_adjoint``."""
+        return pending
+
+    @cached_property
+    def signature(self) -> str:
+        """All that the ranks must agree on, as text: a subclass adds to it what its domain and range do not show."""
+        return f"{type(self).__name__} from {self.domain.signature} to {self.range.signature}"
+
+    @cached_property
+    def calls(self) -> tuple[str, str]:
+        """What a forward and an adjoint tell the other ranks that they are."""
+        return f"forward of {self.signature}", f"adjoint of {self.signature}"
 
     @property
     def H(self) -> Operator:
@@ -111,8 +143,24 @@ class Adjoint(Operator):
     def adjoint(self, x: Any) -> Any:  # V -> W:  y = A x
         return self.A.forward(x)
 
+    def start(self, y: Any) -> Any:
+        return self.A.start_adjoint(y)
+
+    def finish(self, pending: Any) -> Any:
+        return self.A.finish_adjoint(pending)
+
+    def start_adjoint(self, x: Any) -> Any:
+        return self.A.start(x)
+
+    def finish_adjoint(self, pending: Any) -> Any:
+        return self.A.finish(pending)
+
     def traffic(self) -> Traffic:
         return self.A.traffic().reversed
+
+    @cached_property
+    def signature(self) -> str:
+        return f"({self.A.signature}).H"
 
     @property
     def H(self) -> Operator:
@@ -141,8 +189,28 @@ class Composition(Operator):
         with wire.unchecked():
             return self.B.adjoint(self.A.adjoint(y))
 
+    def start(self, x: Any) -> Any:  # all but the last map is done, and that is begun
+        self.domain.check(x, self)
+        with wire.unchecked():
+            return self.A.start(self.B.forward(x))
+
+    def finish(self, pending: Any) -> Any:
+        return self.A.finish(pending)
+
+    def start_adjoint(self, y: Any) -> Any:
+        self.range.check(y, self)
+        with wire.unchecked():
+            return self.B.start_adjoint(self.A.adjoint(y))
+
+    def finish_adjoint(self, pending: Any) -> Any:
+        return self.B.finish_adjoint(pending)
+
     def traffic(self) -> Traffic:
         return self.A.traffic() + self.B.traffic()
+
+    @cached_property
+    def signature(self) -> str:
+        return f"{self.A.signature} @ {self.B.signature}"
 
 
 class Sum(Operator):
@@ -171,6 +239,10 @@ class Sum(Operator):
     def traffic(self) -> Traffic:
         return self.A.traffic() + self.B.traffic()
 
+    @cached_property
+    def signature(self) -> str:
+        return f"({self.A.signature}) + ({self.B.signature})"
+
 
 class Multiple(Operator):
     """c A for a number c, which is real where the field of a space is."""
@@ -183,13 +255,21 @@ class Multiple(Operator):
         self.norm_bound = None if A.norm_bound is None else abs(c) * A.norm_bound
 
     def forward(self, x: Any) -> Any:  # y = c A x
-        return combine(lambda a: self.c * a, self.range, self.A.forward(x))
+        self.domain.check(x, self)
+        with wire.unchecked():
+            return combine(lambda a: self.c * a, self.range, self.A.forward(x))
 
     def adjoint(self, y: Any) -> Any:  # x = conj(c) A* y
-        return combine(lambda a: self.c.conjugate() * a, self.domain, self.A.adjoint(y))
+        self.range.check(y, self)
+        with wire.unchecked():
+            return combine(lambda a: self.c.conjugate() * a, self.domain, self.A.adjoint(y))
 
     def traffic(self) -> Traffic:
         return self.A.traffic()
+
+    @cached_property
+    def signature(self) -> str:
+        return f"{self.c} * ({self.A.signature})"
 
 
 class Identity(Operator):

@@ -15,6 +15,7 @@ Reference    Box and Muller, "A note on the generation of random normal deviates
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from math import fsum, prod, sqrt
 from numbers import Integral
 from types import ModuleType
@@ -45,6 +46,11 @@ class VectorSpace:
         """A standard normal vector."""
         raise NotImplementedError
 
+    @property
+    def signature(self) -> str:
+        """All that makes the space, as text: the same on every rank."""
+        raise NotImplementedError
+
     def problem(self, x: Any, who: str) -> ValueError | None:
         """What is wrong with this rank's part of ``x``, as an exception, or None."""
         raise NotImplementedError
@@ -71,25 +77,32 @@ class VectorSpace:
 
         Raises the same ValueError on all ranks where a block of any rank is not of this space.
         """
-        name, problem = f"{type(self).__name__}.inner", None
         if wire.checking():
-            problem = self.problem(x, name) or self.problem(y, name)
-        parts = wire.pool(self.comm, problem or complex(self.local_inner(x, y)))
-        wire.raise_first(parts)
-        total = complex(fsum(p.real for p in parts), fsum(p.imag for p in parts))
+            name = f"{type(self).__name__}.inner"
+            wire.vote(self.comm, self.problem(x, name) or self.problem(y, name), f"{name} on {self.signature}")
+        everyone = wire.everyone(self.comm)
+        own = np.array([self.local_inner(x, y)], np.complex128)
+        parts = np.concatenate(wire.all_gather(self.comm, everyone, own, [1] * len(everyone)))
+        total = complex(fsum(parts.real), fsum(parts.imag))
         return total.real if self.field == "real" else total
 
     def norm(self, x: Any) -> float:
         """sqrt(<x, x>), the same number on every rank."""
         return sqrt(self.inner(x, x).real)
 
-    def check(self, x: Any, who: object) -> None:
+    def check(self, x: Any, who: Any) -> None:
         """Raise the same ValueError on all ranks where the block of any rank is not of this space.
 
-        ``who`` is the operator, or its name, for the message. Collective; nothing happens inside ``unchecked()``.
+        The same where ranks check for different operators, or in different order. ``who`` is the operator, or a name.
+        Collective; nothing happens inside ``unchecked()``.
         """
-        if wire.checking():
-            wire.vote(self.comm, self.problem(x, who if isinstance(who, str) else type(who).__name__))
+        if not wire.checking():
+            return
+        if isinstance(who, str):
+            name, call = who, f"{who} on {self.signature}"
+        else:
+            name, call = type(who).__name__, who.calls[self is who.range and self is not who.domain]
+        wire.vote(self.comm, self.problem(x, name), call)
 
 
 class Space(VectorSpace):
@@ -229,6 +242,11 @@ class Space(VectorSpace):
     def __repr__(self) -> str:
         return f"Space({self.dtype.name}{list(self.shape)} over {self.partition.shape})"
 
+    @cached_property
+    def signature(self) -> str:
+        tensor = f"{self.dtype.name}{list(self.shape)}, {self.field}, over {self.partition!r}"
+        return f"({tensor}, cuts {self.cuts}, blocks {self.blocks})"
+
     # ---- blocks ------------------------------------------------------------------------------------------------------
 
     def zeros(self) -> Array:
@@ -302,7 +320,7 @@ class Space(VectorSpace):
             problem = (
                 None if got == expected else ValueError(f"Space.scatter: expected {expected} on rank 0, got {got}")
             )
-        wire.vote(self.comm, problem)
+        wire.vote(self.comm, problem, f"Space.scatter on {self.signature}")
         whole = to_host(array) if root else None
         sends = {} if whole is None else {r: _cut(whole, box).ravel() for r, box in self.boxes.items()}
         own = sends.pop(0, np.empty(0, self.dtype))
@@ -388,6 +406,10 @@ class Product(VectorSpace):
         return isinstance(other, Product) and self.spaces == other.spaces
 
     __hash__ = None  # type: ignore[assignment]
+
+    @cached_property
+    def signature(self) -> str:
+        return f"({', '.join(f'{name}: {space.signature}' for name, space in self.spaces.items())})"
 
     def __repr__(self) -> str:
         return f"Product({', '.join(f'{name}={space!r}' for name, space in self.spaces.items())})"

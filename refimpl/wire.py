@@ -6,13 +6,15 @@ A closed list of verbs, each on an ordered tuple of ranks of a communicator:
     broadcast, reduce, all_reduce,         MPI's collectives (trees, logarithmic depth), which sum in a fixed order
     all_gather, reduce_scatter
     share, pool                            small Python objects: one rank to all, all ranks to all
-    vote                                   a problem of one rank becomes the same exception on every rank
+    vote                                   a problem of one rank, or calls that differ: the same exception on every rank
 
 Rules        Every message is non-blocking and contiguous (packed with NumPy: derived datatypes are slower), and every wait
              goes through ``wait``, which hands over to the communicator's own ``wait`` where it has one. So a deadlock
              guard, a timeline and the counters see everything.
 Groups       A verb runs on a sub-communicator of the user's communicator, made on first use and cached with it: an MPI has
              about 2,000 to give. Nothing collective happens at garbage collection.
+Overlap      ``start_exchange``, ``start_broadcast`` and ``start_reduce`` return a Pending, whose result ``finish`` waits for:
+             what is computed in between costs no waiting.
 Counting     Payload: what point-to-point sends to others; for collectives the words of the textbook algorithms below.
 """
 
@@ -20,7 +22,9 @@ from __future__ import annotations
 
 import os
 import pickle
+import sys
 import time
+from binascii import crc32
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -53,7 +57,20 @@ def mpi() -> Any:
         ) from None
     if MPI.COMM_WORLD.size > 1:
         limit_threads()
+        end_together(MPI.COMM_WORLD)
     return MPI
+
+
+def end_together(comm: Intracomm) -> None:
+    """An exception that nobody catches ends all ranks, not one: the others would wait for it for ever."""
+    tell = sys.excepthook
+
+    def tell_and_abort(*problem: Any) -> None:
+        tell(*problem)
+        sys.stderr.flush()
+        comm.Abort(1)
+
+    sys.excepthook = tell_and_abort
 
 
 def limit_threads() -> None:
@@ -177,39 +194,64 @@ def reduce_scatter_cost(p: int, n: int) -> Sent:  # n: the whole
 # ---- the verbs: NumPy arrays in, fresh NumPy arrays out --------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Pending:
+    """Messages on their way, and what they will have made when they are there; ``keep`` holds their buffers."""
+
+    comm: Any
+    requests: Sequence[Any]
+    verb: str
+    result: Any
+    keep: object = ()
+
+
+def finish(pending: Pending) -> Any:
+    """The result of what has been started, when it is there."""
+    if pending.requests:
+        wait(pending.comm, pending.requests, pending.verb, pending.keep)
+    return pending.result
+
+
+def start_exchange(comm: Intracomm, sends: dict[int, np.ndarray], receives: dict[int, np.ndarray]) -> Pending:
+    """Send a contiguous array to each rank of ``sends``, and fill that for each rank of ``receives``. Empty ones do not travel.
+
+    The result is ``receives``. The arrays must stay as they are until then.
+    """
+    if comm.size == 1:
+        return Pending(comm, (), "exchange", receives)
+    link = group(comm, everyone(comm))  # by all ranks, with or without messages: its first use is collective
+    requests = [link.Irecv(a, source=r) for r, a in receives.items() if a.size]
+    for r, a in sends.items():
+        if a.size:
+            requests.append(link.Isend(a, dest=r))
+            _count("point_to_point", Sent(1, a.nbytes))
+    return Pending(link, requests, "exchange", receives, (sends, receives))
+
+
 def exchange(
     comm: Intracomm, sends: dict[int, np.ndarray], sizes: dict[int, int], dtype: np.dtype
 ) -> dict[int, np.ndarray]:
     """Send a flat array to each rank of ``sends``; receive ``sizes[r]`` numbers from each rank r. Empty ones do not travel."""
-    sends = {r: a for r, a in sends.items() if a.size}
-    received = {r: np.empty(n, dtype) for r, n in sizes.items() if n}
-    if comm.size > 1:
-        link = group(comm, everyone(comm))  # by all ranks, with or without messages: its first use is collective
-        requests = [link.Irecv(a, source=r) for r, a in received.items()]
-        requests += [link.Isend(a, dest=r) for r, a in sends.items()]
-        for a in sends.values():
-            _count("point_to_point", Sent(1, a.nbytes))
-        wait(link, requests, "exchange", (sends, received))
-    return received
+    return finish(start_exchange(comm, sends, {r: np.empty(n, dtype) for r, n in sizes.items() if n}))
 
 
-def broadcast(comm: Intracomm, ranks: Ranks, root: int, a: np.ndarray) -> np.ndarray:
+def start_broadcast(comm: Intracomm, ranks: Ranks, root: int, a: np.ndarray) -> Pending:
     """The root's ``a`` on every rank; elsewhere ``a`` is the buffer that is filled. ``root`` is a rank of ``comm``."""
-    if len(ranks) > 1 and a.size:
-        link = group(comm, ranks)
-        _count("collective", broadcast_cost(len(ranks), a.nbytes, comm.rank == root))
-        wait(link, [link.Ibcast(a, root=ranks.index(root))], "broadcast", a)
-    return a
+    if len(ranks) == 1 or not a.size:
+        return Pending(comm, (), "broadcast", a)
+    link = group(comm, ranks)
+    _count("collective", broadcast_cost(len(ranks), a.nbytes, comm.rank == root))
+    return Pending(link, [link.Ibcast(a, root=ranks.index(root))], "broadcast", a, a)
 
 
-def reduce(comm: Intracomm, ranks: Ranks, root: int, a: np.ndarray) -> np.ndarray | None:
+def start_reduce(comm: Intracomm, ranks: Ranks, root: int, a: np.ndarray) -> Pending:
     """The sum of all ``a`` on ``root``, None elsewhere."""
     if len(ranks) == 1 or not a.size:
-        return a.copy() if comm.rank == root else None
+        return Pending(comm, (), "reduce", a.copy() if comm.rank == root else None)
     link, total = group(comm, ranks), np.empty_like(a) if comm.rank == root else None
     _count("collective", reduce_cost(len(ranks), a.nbytes, comm.rank == root))
-    wait(link, [link.Ireduce(a, total, op=mpi().SUM, root=ranks.index(root))], "reduce", (a, total))
-    return total
+    request = link.Ireduce(a, total, op=mpi().SUM, root=ranks.index(root))
+    return Pending(link, [request], "reduce", total, (a, total))
 
 
 def all_reduce(comm: Intracomm, ranks: Ranks, a: np.ndarray, op: str = "SUM") -> np.ndarray:
@@ -273,22 +315,41 @@ def pool(comm: Intracomm, item: Any) -> list[Any]:
     return [pickle.loads(b.tobytes()) for b in np.split(blobs, np.cumsum(sizes)[:-1])]
 
 
-def vote(comm: Intracomm, problem: Exception | None) -> None:
+def vote(comm: Intracomm, problem: Exception | None, call: str = "") -> None:
     """Return on all ranks where none has a problem; else raise the same exception, of the lowest such rank, on all.
 
     It is an OSError, TypeError, ValueError or ArithmeticError where the problem is one, else a RuntimeError.
-    Cost: one all-reduce of one integer.
+    ``call`` says what this rank is doing, its arguments included. Where ranks say different things, all raise ValueError.
+    Cost: one all-reduce of three integers.
     """
     for count in _counts:
         count.votes += 1
     if comm.size == 1:
-        bad = np.array([problem is not None], np.int32)
-    else:
-        link, bad, mine = group(comm, everyone(comm)), np.zeros(1, np.int32), np.array([problem is not None], np.int32)
-        wait(link, [link.Iallreduce(mine, bad, op=mpi().MAX)], "vote", (mine, bad))
-    if not bad[0]:
+        if problem is not None:
+            raise portable(problem) from problem
         return
-    raise_first(pool(comm, None if problem is None else portable(problem)), problem)
+    h = fingerprint(call)
+    mine = np.array([problem is not None, h, -h], np.int64)  # the largest of -h is minus the smallest h
+    link, most = group(comm, everyone(comm)), np.empty(3, np.int64)
+    wait(link, [link.Iallreduce(mine, most, op=mpi().MAX)], "vote", (mine, most))
+    if most[1] != -most[2]:
+        raise ValueError(f"the ranks do not make the same call: {merged(pool(comm, call or 'another'))}")
+    if most[0]:
+        raise_first(pool(comm, None if problem is None else portable(problem)), problem)
+
+
+@lru_cache(maxsize=4096)
+def fingerprint(call: str) -> int:
+    """A number from 0 to 2**32 - 1 that tells calls apart."""
+    return crc32(call.encode())
+
+
+def merged(texts: Sequence[str]) -> str:
+    """One entry for each different text, with the ranks that have it."""
+    ranks: dict[str, list[int]] = {}
+    for rank, text in enumerate(texts):
+        ranks.setdefault(text, []).append(rank)
+    return "; ".join(f"rank{'s' if who[1:] else ''} {', '.join(map(str, who))}: {text}" for text, who in ranks.items())
 
 
 def portable(problem: Exception) -> Exception:

@@ -203,7 +203,7 @@ def window_boxes(
             (s * first - left, s * (last - 1) + reach - left) if first < last else (0, 0)
             for first, last in outputs.blocks[axis]
         ]
-    return BoxCopy(image, image.replace(blocks=blocks), periodic=boundary == "periodic")
+    return BoxCopy(image, image.replace(blocks=blocks), boundary)
 
 
 def read_window(who: Layer, X: Space, out: int, kernel: Any, stride: Any, dilation: Any, groups: int) -> Window:

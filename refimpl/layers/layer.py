@@ -16,6 +16,7 @@ Subclass     gives ``value(x)`` and ``derivative(x)`` -> (y, tangent, adjoint), 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 
 import numpy as np
 
@@ -42,7 +43,7 @@ class Layer:
 
         ValueError on all ranks where a rank's block is not of the domain, or one of its parameters not of its space.
         """
-        self._check(x)
+        self._check(x, "value")
         with wire.unchecked():
             return self.value(x)
 
@@ -51,7 +52,7 @@ class Layer:
 
         The Jacobian keeps a reference to ``x``, no copy: do not change ``x`` in place while it is in use.
         """
-        self._check(x)
+        self._check(x, "linearization")
         with wire.unchecked():
             y, tangent, adjoint, *state = self.derivative(x)
         return y, Jacobian(self, tangent, adjoint, *state)
@@ -60,15 +61,21 @@ class Layer:
         """The layer as it is used after training, with the present parameters and statistics."""
         return self
 
-    def _check(self, x: Array) -> None:
-        """One vote on this rank's block and on its parameters, which anybody may have set."""
+    def _check(self, x: Array, what: str) -> None:
+        """One vote on what is called, on this rank's block and on its parameters, which anybody may have set."""
         if wire.checking():
             who, problem = type(self).__name__, None
             if self.parameter_spaces:
                 problem = Product(self.parameter_spaces).problem(self.parameters, f"{who}.parameters")
             if self.statistics_spaces and not problem:
                 problem = Product(self.statistics_spaces).problem(self.statistics, f"{who}.statistics")
-            wire.vote(self.domain.comm, self.domain.problem(x, who) or problem)
+            wire.vote(self.domain.comm, self.domain.problem(x, who) or problem, f"{what} of {self.signature}")
+
+    @cached_property
+    def signature(self) -> str:
+        """All that the ranks must agree on, as text; a subclass adds what the spaces do not show."""
+        owned = ", ".join(f"{name}: {space.signature}" for name, space in self._owned().items())
+        return f"{type(self).__name__} from {self.domain.signature} to {self.range.signature} with {owned or 'no parameters'}"
 
     def value(self, x: Array) -> Array:
         raise NotImplementedError
@@ -92,7 +99,7 @@ class Layer:
         if comm.rank == 0 and set(arrays or {}) != set(self._owned()):
             given, expected = sorted(arrays or {}), sorted(self._owned())
             problem = ValueError(f"{type(self).__name__}.load_state: expected parameters {expected}, got {given}")
-        wire.vote(comm, problem)
+        wire.vote(comm, problem, f"load_state of {self.signature}")
         root = comm.rank == 0
         blocks = {name: space.scatter(arrays[name] if root else None) for name, space in self._owned().items()}
         self.parameters = {name: blocks[name] for name in self.parameter_spaces}

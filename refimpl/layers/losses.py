@@ -78,7 +78,7 @@ class Loss:
 
     def linearize(self, prediction: Array, target: Array) -> tuple[float, Functional]:
         """The loss, and its derivative with respect to the prediction."""
-        self.pair.check({"prediction": prediction, "target": target}, self)
+        self.pair.check({"prediction": prediction, "target": target}, type(self).__name__)
         with wire.unchecked():
             value, gradient = self.value_and_gradient(prediction, target)
         return value, Functional(self.domain, gradient)

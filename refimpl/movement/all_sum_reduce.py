@@ -15,6 +15,7 @@ Reference    Hewett and Grady, arXiv 2006.03108.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from math import prod
 
 from .. import wire
@@ -56,3 +57,7 @@ class AllSumReduce(Operator):
         n = prod(self.domain.local_shape) * self.domain.dtype.itemsize
         cost = wire.all_reduce_cost(len(self.group), n) if self.group else wire.Sent()
         return Traffic(cost, cost)
+
+    @cached_property
+    def signature(self) -> str:
+        return f"{super().signature}, grid axes {self.axes}"

@@ -1,7 +1,8 @@
 """The engine of repartition, halo exchange, padding and shift: every rank of the range copies its box from the owners.
 
 Definition   Let the blocks of V be disjoint. For a rank q of W with the index box J_q, and an offset o,
-             (C x)_q[j] = x_p[j + o]  where p owns j + o;   an index outside [0, n) is 0, or wrapped round where periodic.
+             (C x)_q[j] = x_p[j + o]  where p owns j + o. Outside [0, n), x is 0; or with the boundary "periodic" x[i mod n]; or
+             with "reflect" mirrored, x[-i] on the left and x[2 (n - 1) - i] on the right.
 Spaces       V: blocks that hold each index once (copies of them are allowed).   W: blocks of any kind; the same tensor where
              o = 0 and the sizes are equal, else a part of it, a larger one, or one that is shifted.
 Adjoint      (C* y)_p[i] = sum of y_q[j] over all places (q, j) to which i was copied; what lies outside is dropped.
@@ -15,18 +16,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 from math import prod, sqrt
+from typing import Any
 
 import numpy as np
 
-from .. import wire
 from ..arrays import Array, to_host
 from ..operator import Operator, Traffic
 from ..space import Space
+from .parcels import Parcels, Slices
 
-Slices = tuple[slice, ...]
 Row = Sequence[tuple[int, int]]  # (start, stop) of each block along one axis
+Overlap = tuple[int, slice, slice]  # the number of a block, the place in it, and the place in what is copied
+BOUNDARIES = ("zero", "periodic", "reflect")
 
 
 @dataclass(frozen=True)
@@ -38,20 +42,18 @@ class Piece:
     source: Slices
     target: Slices
 
-    @property
-    def size(self) -> int:
-        return _volume(self.source)
-
 
 class BoxCopy(Operator):
-    """Every block of ``Y`` copied from the owners of its indices, plus ``offset``, in ``X``; ``periodic`` wraps them round.
+    """Every block of ``Y`` copied from the owners of its indices, plus ``offset``, in ``X``; ``boundary``: what lies outside.
 
     Without an offset, X and Y are one tensor. Raises ValueError where the spaces differ in shape (but for an offset), dtype or
-    communicator, or blocks of X overlap or leave gaps.
+    communicator, blocks of X overlap or leave gaps, or a block of Y reaches so far outside that it would be mirrored twice.
     """
 
-    def __init__(self, X: Space, Y: Space, periodic: bool = False, offset: Sequence[int] | None = None) -> None:
+    def __init__(self, X: Space, Y: Space, boundary: str = "zero", offset: Sequence[int] | None = None) -> None:
         who = type(self).__name__
+        if boundary not in BOUNDARIES:
+            raise ValueError(f"{who}: expected boundary={' or '.join(map(repr, BOUNDARIES))}, got {boundary!r}")
         fits = X.shape == Y.shape if offset is None else X.ndim == Y.ndim == len(offset)
         if not fits or (X.dtype, X.comm) != (Y.dtype, Y.comm):
             raise ValueError(f"{who}: expected one tensor on one communicator, got {X!r} and {Y!r}")
@@ -60,15 +62,17 @@ class BoxCopy(Operator):
                 raise ValueError(
                     f"{who}: blocks {list(row)} of axis {axis} must hold each of 0..{X.shape[axis] - 1} once"
                 )
-        self.domain, self.range = X, Y
-        shifts = zip(Y.blocks, offset or [0] * X.ndim, strict=True)
-        wanted = [[(start + o, stop + o) for start, stop in row] for row, o in shifts]  # in indices of X
-        self.overlaps = [_overlaps(X, axis, row, periodic) for axis, row in enumerate(wanted)]
-        me = X.comm.rank
-        self.given = [piece for reader in Y.partition.ranks for piece in self._pieces(reader) if piece.owner == me]
-        self.taken = list(self._pieces(me))
-        copies = [max(_multiplicity(row, n, periodic), 1) for row, n in zip(wanted, X.shape, strict=True)]
-        self.norm_bound = sqrt(prod(copies) * prod(Y.partition.shape[g] for g in Y.copy_axes))
+        self.domain = X
+        self.range = X.replace() if Y is X else Y  # another object, by which the vote tells forward from adjoint
+        self.boundary, self.offset = boundary, tuple(offset or [0] * X.ndim)
+        moved = [[(a + o, b + o) for a, b in row] for row, o in zip(Y.blocks, self.offset, strict=True)]
+        self.overlaps = [_overlaps(who, X, axis, row, boundary) for axis, row in enumerate(moved)]
+        times = prod(_most_copies(X, axis, rows) for axis, rows in enumerate(self.overlaps))
+        self.norm_bound = sqrt(times * prod(Y.partition.shape[g] for g in Y.copy_axes))
+        given = [p for reader in Y.partition.ranks for p in self._pieces(reader) if p.owner == X.comm.rank]
+        taken = list(self._pieces(X.comm.rank))
+        sources, targets = [(p.reader, p.source) for p in given], [(p.owner, p.target) for p in taken]
+        self.there, self.back = Parcels(Y, sources, targets, True), Parcels(X, targets, sources, self.norm_bound <= 1)
 
     def _pieces(self, reader: int) -> Iterator[Piece]:
         """What ``reader`` copies, in an order that the owner and the reader share."""
@@ -81,73 +85,75 @@ class BoxCopy(Operator):
             owner = _owner(X, [number for number, _, _ in row], reader)
             yield Piece(owner, reader, tuple(s for _, s, _ in row), tuple(t for _, _, t in row))
 
-    def forward(self, x: Array) -> Array:  # V -> W:  y_q[j] = x_p[j]
-        self.domain.check(x, self)
-        y = np.zeros(self.range.local_shape, self.range.dtype)
-        outgoing = [(piece.reader, piece.source) for piece in self.given]
-        incoming = [(piece.owner, piece.target) for piece in self.taken]
-        for target, part in exchange(self.domain, to_host(x), outgoing, incoming):
-            y[target] = part.reshape(y[target].shape)
-        return self.range.adopt(y)
+    def forward(self, x: Array) -> Array:  # V -> W:  y_q[j] = x_p[j + o]
+        return self.finish(self.start(x))
 
     def adjoint(self, y: Array) -> Array:  # W -> V:  x_p[i] = sum of y_q[j] over the copies of i
+        return self.finish_adjoint(self.start_adjoint(y))
+
+    def start(self, x: Array) -> Any:
+        self.domain.check(x, self)
+        return self.there.start(to_host(x))
+
+    def finish(self, pending: Any) -> Array:
+        return self.range.adopt(self.there.finish(pending))
+
+    def start_adjoint(self, y: Array) -> Any:
         self.range.check(y, self)
-        x = np.zeros(self.domain.local_shape, self.domain.dtype)
-        outgoing = [(piece.owner, piece.target) for piece in self.taken]
-        incoming = [(piece.reader, piece.source) for piece in self.given]
-        for source, part in exchange(self.domain, to_host(y), outgoing, incoming):
-            x[source] += part.reshape(x[source].shape)
-        return self.domain.adopt(x)
+        return self.back.start(to_host(y))
+
+    def finish_adjoint(self, pending: Any) -> Array:
+        return self.domain.adopt(self.back.finish(pending))
 
     def traffic(self) -> Traffic:
-        me, word = self.domain.comm.rank, self.domain.dtype.itemsize
-        return Traffic(
-            _sent([(p.reader, p.size) for p in self.given if p.reader != me], word),
-            _sent([(p.owner, p.size) for p in self.taken if p.owner != me], word),
-        )
+        return Traffic(self.there.sent(), self.back.sent())
+
+    @cached_property
+    def signature(self) -> str:
+        return f"{super().signature}, boundary {self.boundary}, offset {self.offset}"
 
 
-def exchange(
-    space: Space, a: np.ndarray, outgoing: list[tuple[int, Slices]], incoming: list[tuple[int, Slices]]
-) -> Iterator[tuple[Slices, np.ndarray]]:
-    """Send the boxes of ``a`` to their ranks, one packed message each; yield each incoming box with its flat content."""
-    packed: dict[int, list[np.ndarray]] = {}
-    for peer, where in outgoing:
-        packed.setdefault(peer, []).append(a[where].ravel())
-    lengths: dict[int, list[int]] = {}
-    for peer, where in incoming:
-        lengths.setdefault(peer, []).append(_volume(where))
-    me, comm = space.comm.rank, space.comm
-    own = packed.pop(me, [])
-    sends = {peer: parts[0] if len(parts) == 1 else np.concatenate(parts) for peer, parts in packed.items()}
-    received = wire.exchange(comm, sends, {peer: sum(n) for peer, n in lengths.items() if peer != me}, space.dtype)
-    contents = {peer: iter(np.split(buffer, np.cumsum(lengths[peer])[:-1])) for peer, buffer in received.items()}
-    contents[me] = iter(own)
-    for peer, where in incoming:
-        yield where, next(contents[peer])
+def _overlaps(who: str, X: Space, axis: int, wanted: Row, boundary: str) -> list[list[Overlap]]:
+    """What each wanted (start, stop) along an axis copies from each block of X.
 
-
-def _sent(boxes: list[tuple[int, int]], word: int) -> wire.Sent:
-    return wire.Sent(len({peer for peer, _ in boxes}), word * sum(size for _, size in boxes))
-
-
-def _volume(where: Slices) -> int:
-    return prod(s.stop - s.start for s in where)
-
-
-def _overlaps(X: Space, axis: int, wanted: Row, periodic: bool) -> list[list[tuple[int, slice, slice]]]:
-    """For each wanted (start, stop) along an axis: (block of X, place in it, place in the wanted one) of all that it copies."""
+    ValueError where an index would be mirrored twice.
+    """
     n, rows = X.shape[axis], []
     for start, stop in wanted:
-        wraps = range(start // n, -(-stop // n)) if periodic and n else (0,)
-        row = []
-        for offset in (wrap * n for wrap in wraps):
+        if boundary == "reflect" and start < stop and (start <= -n or stop >= 2 * n):
+            raise ValueError(
+                f"{who}: what is mirrored must be at most n - 1 = {n - 1} wide on axis {axis}, got {start}..{stop - 1}"
+            )
+        row: list[Overlap] = []
+        for sign, shift, first, last in _images(n, start, stop, boundary):
             for number, (a, b) in enumerate(X.blocks[axis]):
-                lo, hi = max(start, a + offset), min(stop, b + offset)
+                ends = (a - shift, b - shift) if sign > 0 else (shift - b + 1, shift - a + 1)
+                lo, hi = max(start, first, ends[0]), min(stop, last, ends[1])
                 if lo < hi:
-                    row.append((number, slice(lo - offset - a, hi - offset - a), slice(lo - start, hi - start)))
+                    source = slice(lo + shift - a, hi + shift - a)
+                    if sign < 0:
+                        end = shift - hi - a
+                        source = slice(shift - lo - a, end if end >= 0 else None, -1)
+                    row.append((number, source, slice(lo - start, hi - start)))
         rows.append(row)
     return rows
+
+
+def _images(n: int, start: int, stop: int, boundary: str) -> list[tuple[int, int, int, int]]:
+    """(sign, shift, first, last): the index sign j + shift of 0..n-1 is read at the places j of first..last-1."""
+    if boundary == "periodic" and n:
+        return [(1, -k * n, k * n, k * n + n) for k in range(start // n, -(-stop // n))]
+    mirrored = [(-1, 0, 1 - n, 0), (-1, 2 * (n - 1), n, 2 * n - 1)] if boundary == "reflect" else []
+    return [(1, 0, 0, n), *mirrored]
+
+
+def _most_copies(X: Space, axis: int, rows: list[list[Overlap]]) -> int:
+    """How often the most frequently copied of the indices along an axis is copied, and at least 1."""
+    times = np.zeros(X.shape[axis], int)
+    for number, source, _ in (overlap for row in rows for overlap in row):
+        a, b = X.blocks[axis][number]
+        times[a:b][source] += 1
+    return int(times.max(initial=1))
 
 
 def _owner(X: Space, numbers: list[int], reader: int) -> int:
@@ -158,12 +164,3 @@ def _owner(X: Space, numbers: list[int], reader: int) -> int:
         for g in reversed(cut):
             number, coords[g] = divmod(number, P.shape[g])
     return P.rank_at(coords)
-
-
-def _multiplicity(row: Row, n: int, periodic: bool) -> int:
-    """In how many blocks of ``row`` the most frequent of the indices 0..n-1 lies."""
-    times = np.zeros(n, int)
-    for start, stop in row:
-        inside = np.arange(start, stop) % n if periodic and n else np.arange(max(start, 0), min(stop, n))
-        np.add.at(times, inside, 1)
-    return int(times.max(initial=0))

@@ -19,13 +19,18 @@ Reference    Hewett and Grady, "A linear algebraic approach to model parallelism
 
 from __future__ import annotations
 
-from math import prod, sqrt
+from collections.abc import Callable
+from math import sqrt
+
+import numpy as np
 
 from .. import wire
 from ..arrays import Array, to_host
 from ..operator import Operator, Traffic
 from ..partition import Partition
 from ..space import Space
+
+Started = list[wire.Pending]
 
 
 class Broadcast(Operator):
@@ -47,6 +52,7 @@ class Broadcast(Operator):
         self.domain = X
         self.range = X.replace(partition=P_y, cuts=cuts, blocks=dict(enumerate(X.blocks)))
         self.groups = self._groups(P_x, P_y, new)
+        self.mine = [(root, copies) for root, copies in self.groups if X.comm.rank in joined(root, copies)]
         self.norm_bound = sqrt(P_y.size / P_x.size)
 
     @staticmethod
@@ -59,35 +65,45 @@ class Broadcast(Operator):
         return [(root, tuple(members)) for root, members in copies.items()]
 
     def forward(self, x: Array) -> Array:  # V -> W:  y_q = x_p
-        self.domain.check(x, self)
-        me, y, x = self.domain.comm.rank, self.range.zeros(), to_host(x)
-        for root, copies in self.groups:
-            if me == root or me in copies:
-                block = x.copy() if me == root else to_host(self.range.zeros())
-                block = wire.broadcast(self.domain.comm, joined(root, copies), root, block)
-                y = self.range.adopt(block) if me in copies else y
-        return y
+        return self.finish(self.start(x))
 
     def adjoint(self, y: Array) -> Array:  # W -> V:  x_p = sum of y_q over the copies q of p
+        return self.finish_adjoint(self.start_adjoint(y))
+
+    def start(self, x: Array) -> Started:
+        self.domain.check(x, self)
+        comm, x = self.domain.comm, to_host(x)
+        blocks = [x.copy() if comm.rank == root else self._empty(root) for root, _ in self.mine]
+        pairs = zip(self.mine, blocks, strict=True)
+        return [wire.start_broadcast(comm, joined(root, copies), root, block) for (root, copies), block in pairs]
+
+    def finish(self, started: Started) -> Array:
+        blocks = [wire.finish(pending) for pending in started]
+        held = [block for (_, copies), block in zip(self.mine, blocks, strict=True) if self.domain.comm.rank in copies]
+        return self.range.adopt(held[0]) if held else self.range.zeros()
+
+    def start_adjoint(self, y: Array) -> Started:
         self.range.check(y, self)
-        me, x, y = self.domain.comm.rank, self.domain.zeros(), to_host(y)
-        for root, copies in self.groups:
-            if me == root or me in copies:
-                block = y if me in copies else to_host(self.domain.zeros())
-                block = wire.reduce(self.domain.comm, joined(root, copies), root, block)
-                x = self.domain.adopt(block) if me == root else x
-        return x
+        comm, y = self.domain.comm, to_host(y)
+        blocks = [y if comm.rank in copies else self._empty(root, np.zeros) for root, copies in self.mine]
+        pairs = zip(self.mine, blocks, strict=True)
+        return [wire.start_reduce(comm, joined(root, copies), root, block) for (root, copies), block in pairs]
+
+    def finish_adjoint(self, started: Started) -> Array:
+        blocks = [wire.finish(pending) for pending in started]
+        owned = [block for (root, _), block in zip(self.mine, blocks, strict=True) if self.domain.comm.rank == root]
+        return self.domain.adopt(owned[0]) if owned else self.domain.zeros()
 
     def traffic(self) -> Traffic:
         me, total = self.domain.comm.rank, Traffic()
-        for root, copies in self.groups:
-            if me == root or me in copies:
-                p, n = len(joined(root, copies)), self._bytes(root)
-                total += Traffic(wire.broadcast_cost(p, n, me == root), wire.reduce_cost(p, n, me == root))
+        for root, copies in self.mine:
+            p, n = len(joined(root, copies)), self._empty(root).nbytes
+            total += Traffic(wire.broadcast_cost(p, n, me == root), wire.reduce_cost(p, n, me == root))
         return total
 
-    def _bytes(self, root: int) -> int:
-        return prod(b - a for a, b in self.domain.boxes[root]) * self.domain.dtype.itemsize
+    def _empty(self, root: int, make: Callable = np.empty) -> np.ndarray:
+        """Room for the block of ``root``."""
+        return make([b - a for a, b in self.domain.boxes[root]], self.domain.dtype)
 
 
 def broadcasts(P_x: Partition, P_y: Partition) -> bool:

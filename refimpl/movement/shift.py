@@ -31,4 +31,4 @@ class Shift(BoxCopy):
                 f'Shift: expected steps for each of {X.ndim} axes and boundary="zero" or "periodic", '
                 f"got {read} and {boundary!r}"
             )
-        super().__init__(X, X, periodic=boundary == "periodic", offset=[-s for s in read])
+        super().__init__(X, X, boundary, offset=[-s for s in read])

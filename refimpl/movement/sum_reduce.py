@@ -13,6 +13,8 @@ Reference    Hewett and Grady, arXiv 2006.03108.
 
 from __future__ import annotations
 
+from typing import Any
+
 from .. import wire
 from ..arrays import Array
 from ..operator import Operator, Traffic
@@ -46,14 +48,26 @@ class SumReduce(Operator):
         self.domain, self.range, self.norm_bound = Y, X, self.broadcast.norm_bound
 
     def forward(self, y: Array) -> Array:  # W -> V:  x_p = sum of y_q over the copies q of p
-        self.domain.check(y, self)
-        with wire.unchecked():
-            return self.broadcast.adjoint(y)
+        return self.finish(self.start(y))
 
     def adjoint(self, x: Array) -> Array:  # V -> W:  y_q = x_p
+        return self.finish_adjoint(self.start_adjoint(x))
+
+    def start(self, y: Array) -> Any:
+        self.domain.check(y, self)
+        with wire.unchecked():
+            return self.broadcast.start_adjoint(y)
+
+    def finish(self, pending: Any) -> Array:
+        return self.broadcast.finish_adjoint(pending)
+
+    def start_adjoint(self, x: Array) -> Any:
         self.range.check(x, self)
         with wire.unchecked():
-            return self.broadcast.forward(x)
+            return self.broadcast.start(x)
+
+    def finish_adjoint(self, pending: Any) -> Array:
+        return self.broadcast.finish(pending)
 
     def traffic(self) -> Traffic:
         return self.broadcast.traffic().reversed
