@@ -75,7 +75,7 @@ def movements(comm: Any) -> Iterator[tuple]:
 
 def layers(comm: Any) -> Iterator[tuple]:
     """The Jacobian of each layer and of a small FNO at a random point, with respect to input and parameters."""
-    from .. import Partition, Space
+    from .. import Partition, Shift, Space
     from .. import layers as F
     from ..models import FNO
 
@@ -92,10 +92,12 @@ def layers(comm: Any) -> Iterator[tuple]:
         *((layer(X), 4) for layer in (F.LayerNorm, F.RMSNorm, F.InstanceNorm, F.BatchNorm)),
         *((layer(X, axis=2), 2) for layer in (F.Softmax, F.LogSoftmax)),
         (F.Dropout(X), 1),
+        (F.Flatten(Space(Partition(comm, (1, comm.size)), (2, 5, 3, 4))), 1),
+        (F.Apply(Shift(X, (0, 1, 2, -3))), 1),
         (F.SpectralConvolution(X, (3, 4)), 5),
         (FNO(X, 4, (3, 4), blocks=2), 20),
     ):
-        yield type(layer).__name__, repr(X), layer.linearize(X.random(1))[1], False, chain
+        yield type(layer).__name__, repr(layer.domain), layer.linearize(layer.domain.random(1))[1], False, chain
     termwise = (F.MSE, F.L1, F.Huber, F.BCEWithLogits, F.PoissonNLL, F.KLDivergence)
     for loss in (*termwise, F.CrossEntropy, F.RelativeLp, F.RelativeL2, F.RelativeH1):
         derivative = loss(X).linearize(X.random(1), abs(X.random(2)))[1]

@@ -1,9 +1,11 @@
 """Layers: differentiable maps of distributed tensors, each with value, tangent and adjoint on one page."""
 
+from .apply import Apply
 from .axis_sum import AxisSum
 from .compose import Parallel, Sequential, chain
 from .convolution import Convolution, TransposedConvolution
 from .dropout import Dropout
+from .flatten import Flatten
 from .fourier import SpectralConvolution, TruncatedFourier
 from .layer import Jacobian, Layer
 from .linear import Linear
@@ -15,6 +17,7 @@ from .relative_losses import RelativeH1, RelativeL2, RelativeLp
 from .softmax import LogSoftmax, Softmax
 
 __all__ = [
+    "Apply",
     "AvgPool",
     "AxisSum",
     "BCE",
@@ -23,6 +26,7 @@ __all__ = [
     "Convolution",
     "CrossEntropy",
     "Dropout",
+    "Flatten",
     "GELU",
     "Huber",
     "Identity",
