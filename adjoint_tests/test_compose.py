@@ -2,11 +2,27 @@
 
 import numpy as np
 import pytest
+import strategies
+from hypothesis import strategies as st
 from theorems import GRIDS, Planted, assert_derivative_is_honest, same_text
 
 import refimpl as ri
 from refimpl import verify
-from refimpl.layers import GELU, Identity, Linear, Parallel, ReLU, Sequential, SpectralConvolution, chain
+from refimpl.layers import (
+    GELU,
+    BatchNorm,
+    Graph,
+    Identity,
+    Linear,
+    Parallel,
+    ReLU,
+    Residual,
+    Sequential,
+    SpectralConvolution,
+    Tanh,
+    chain,
+)
+from refimpl.verify import spmd
 
 
 def network(team, dtype="float64"):
@@ -66,7 +82,7 @@ def test_layers_that_do_not_follow_one_another_are_refused(team):
     assert "a gives" in same_text(team, lambda: Sequential({"a": F, "b": G}))
     assert "Sequential: expected at least one layer" in same_text(team, lambda: Sequential({}))
     assert "Parallel: expected at least one layer" in same_text(team, lambda: Parallel({}))
-    assert "unlike the others" in same_text(team, lambda: Parallel({"a": F, "b": G}))
+    assert "Parallel: b gives" in same_text(team, lambda: Parallel({"a": F, "b": G}))
 
 
 @pytest.mark.parametrize("kind", [Sequential, Parallel])
@@ -89,3 +105,93 @@ def test_adjoints_in_the_wrong_order_or_with_a_branch_left_out_are_rejected(team
     assert verify.dot_test(Planted(J, right), chain=4) and not verify.dot_test(Planted(J, wrong), chain=4)
     _, J = Parallel({"a": first, "b": second}).linearize(x)
     assert not verify.dot_test(Planted(J, lambda dy: (A.adjoint(dy)[0], J.adjoint(dy)[1])), chain=4)
+
+
+# ---- graphs ----------------------------------------------------------------------------------------------------------
+
+
+@st.composite
+def graphs(draw):
+    """(inputs of each node, outputs): one to five nodes that read any before them, the first "x", and some the same twice."""
+    names, inputs = ["x"], []
+    for name in "abcde"[: draw(st.integers(1, 5))]:
+        inputs.append(tuple(draw(st.lists(st.sampled_from(names), min_size=1, max_size=3))) if inputs else ("x",))
+        names.append(name)
+    unread = [n for n in names[1:] if n not in sum(inputs, ())]
+    return inputs, (*unread, *draw(st.lists(st.sampled_from(names), max_size=2)))
+
+
+def with_channels(size):
+    return strategies.fields_of_a_network(size).filter(lambda case: case.shape[1])
+
+
+def graph_of(X, plan):
+    """Matrices and tanhs in turn."""
+    inputs, outputs = plan
+    make = lambda k: Tanh(X) if k % 2 else Linear(X, X.shape[1], seed=k)
+    return Graph(
+        {name: (make(k), names) for k, (name, names) in enumerate(zip("abcde", inputs, strict=False))}, outputs
+    )
+
+
+@spmd.property_test(case=with_channels, plan=graphs())
+def test_a_graph_adds_what_flows_into_a_node_and_its_jacobian_has_its_adjoint(team, case, plan):
+    F = graph_of(case.space(team), plan)
+    x = F.domain.random(case.seed)
+    values = {"x": x}
+    for name, layer in F.layers.items():
+        values[name] = layer(sum(values[i] for i in F.inputs[name]))
+    assert np.allclose(F(x), sum(values[o] for o in F.outputs), rtol=1e-5, atol=1e-6)
+    assert_derivative_is_honest(F, case.seed)
+
+
+@pytest.mark.parametrize(
+    "plan", [([("x",), ("x", "a"), ("a", "b", "b"), ("x", "c")], ("d", "a", "x")), ([("x",)], ("a", "x"))]
+)
+def test_a_graph_agrees_with_the_complex_step(team, plan):
+    P = ri.Partition(team, (GRIDS[team.size][0], 1, GRIDS[team.size][1]))
+    X, C = (ri.Space(P, (4, 3, 6), dtype) for dtype in ("float64", "complex128"))
+    assert verify.complex_step_gap(graph_of(X, plan), graph_of(C, plan), X.random(4)) < 1e-14
+
+
+def test_a_residual_adds_its_input_and_keeps_the_statistics_of_its_layer(team):
+    X = ri.Space(ri.Partition(team, (team.size, 1)), (2 * team.size, 3))
+    F, x = Residual(BatchNorm(X)), X.random(1)
+    y, J = F.linearize(x)
+    assert np.array_equal(y, x + F.layers["F"](x)) and sorted(J.new_state) == ["F.mean", "F.variance"]
+    F.statistics = J.new_state
+    assert np.array_equal(F.frozen()(x), x + F.layers["F"].frozen()(x))
+    assert_derivative_is_honest(F)
+
+
+def test_a_skip_whose_cotangent_is_left_out_or_replaces_the_other_is_rejected(team):
+    X = ri.Space(ri.Partition(team, (team.size,)), (4, 3))
+    layer, x = Linear(X, 3), X.random(1)
+    _, J = Residual(layer).linearize(x)
+    for wrong in (lambda dy: layer.linearize(x)[1].adjoint(dy)[0], lambda dy: dy.copy()):
+        assert not verify.dot_test(Planted(J, lambda dy, wrong=wrong: (wrong(dy), J.adjoint(dy)[1])), chain=4)
+
+
+def test_graphs_that_make_no_sense_are_refused_by_all_ranks_alike(team):
+    X = ri.Space(ri.Partition(team, (team.size,)), (4, 3))
+    a, b, wide = Linear(X, 3), Linear(X, 3), Linear(X, 5)
+    cut = [(0, 4)] + [(4, 4)] * (team.size - 1)
+    uneven = Identity(X.replace(blocks={0: cut}))
+    for text, make in {
+        "b reads ['c'], expected some of ['x', 'a'], which": lambda: Graph({"a": (a, "x"), "b": (b, "c")}),
+        "a reads ['b'], expected some of ['x'], which": lambda: Graph({"a": (a, "b"), "b": (b, "a")}),
+        "a reads [], expected": lambda: Graph({"a": (a, [])}),
+        "the output reads ['c'], expected": lambda: Graph({"a": (a, "x")}, "c"),
+        "nothing reads ['a']": lambda: Graph({"a": (a, "x"), "b": (b, "x")}),
+        "wide gives Space(float64[4, 5]": lambda: Graph({"wide": (wide, "x"), "a": (a, ["wide", "x"])}),
+        "x gives Space(float64[4, 3]": lambda: Graph({"wide": (wide, "x"), "a": (Identity(wide.range), ["wide", "x"])}),
+        "wide gives": lambda: Graph({"wide": (wide, "x"), "a": (a, "x")}, ["a", "wide"]),
+        "F gives": lambda: Residual(wide),
+        "'x' is no name for a node": lambda: Graph({"x": (a, "x")}),
+        "'a.b' is no name for a node": lambda: Sequential({"a.b": a}),
+        "the layer of b is that of another node": lambda: Sequential({"a": a, "b": a}),
+    }.items():
+        assert text in same_text(team, make)
+    if team.size > 1:
+        text = same_text(team, lambda: Sequential({"a": Identity(X), "b": uneven}))
+        assert f"but b expects {uneven.domain!r} in blocks [[(0, 4), (4, 4)" in text

@@ -2,7 +2,7 @@
 
 from .apply import Apply
 from .axis_sum import AxisSum
-from .compose import Parallel, Sequential, chain
+from .compose import Graph, Parallel, Residual, Sequential, chain
 from .convolution import Convolution, TransposedConvolution
 from .dropout import Dropout
 from .flatten import Flatten
@@ -28,6 +28,7 @@ __all__ = [
     "Dropout",
     "Flatten",
     "GELU",
+    "Graph",
     "Huber",
     "Identity",
     "InstanceNorm",
@@ -47,6 +48,7 @@ __all__ = [
     "RelativeH1",
     "RelativeL2",
     "RelativeLp",
+    "Residual",
     "Sequential",
     "SiLU",
     "Sigmoid",

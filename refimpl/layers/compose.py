@@ -1,15 +1,22 @@
-"""Composition of layers: one after the other, or side by side and added.
+"""Composition of layers: a graph; and its special cases, one after the other, side by side, and around.
 
-Definition   Sequential: y = F_n(..F_1(x));   Parallel: y = F_1(x) + .. + F_n(x).
-Spaces       Sequential: the range of each layer is the domain of the next;   Parallel: all have one domain and one range.
-Jacobian     Sequential: J = J_n .. J_1, so J* = J_1* .. J_n*;   Parallel: J = sum of J_i, so J* = sum of J_i*.
-Why          The chain rule, and the adjoint of a product and of a sum: <A B x, y> = <B x, A* y> = <x, B* A* y>.
-Parameters   Those of layer F named f are called "f.W", "f.b", ..; each layer keeps its own.
+Definition   A graph has nodes in order. A node applies its layer F_n to the *sum* of its inputs, which are nodes before it, or
+             the input x of the graph:   y_n = F_n(sum of y_i over the inputs i of n),   y_x = x;   y = sum of y_o over the
+             outputs o.   Sequential: y = F_n(..F_1(x));   Parallel: y = F_1(x) + .. + F_n(x);   Residual: y = x + F(x).
+Spaces       What is added has one space, which is the domain of the layer that is applied to it.
+Tangent      The same graph of tangents:   dy_n = J_n (sum of dy_i, dw_n).
+Adjoint      The graph from its end to its start:   c_n = sum of J_m* c_m over the nodes m that read n, and dy for an output n;
+             dx = c_x. A value that is read twice gets the sum of two cotangents.
+Why          The chain rule: J is made of products, sums and copies, and the adjoint of a product is that of its factors in the
+             other order, that of a sum is copies, and that of copies is a sum.
+Parameters   Those of the node f are called "f.W", "f.b", ..; each layer keeps its own.
+Memory       A value is forgotten after its last use; a linearisation keeps what its layers keep.
+Trap         A skip connection whose cotangent replaces the one that has come by the other way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from functools import reduce
 from operator import add
@@ -20,18 +27,68 @@ from ..operator import Traffic
 from ..space import Space
 from .layer import Blocks, Layer
 
+Names = str | Sequence[str]
 
-class Composite(Layer):
-    """The base: named layers whose parameters are seen as one dict."""
 
-    def __init__(self, layers: Mapping[str, Layer]) -> None:
-        if not layers:
+class Graph(Layer):
+    """``nodes``: name -> (layer, its inputs), in order, "x" for the graph's own; ``outputs``: by default the last node.
+
+    Raises ValueError where a node reads what does not come before it (so there are no cycles), nothing reads a node, what is
+    added has different spaces, or these are not the domain of the layer.
+    """
+
+    def __init__(self, nodes: Mapping[str, tuple[Layer, Names]], outputs: Names = ()) -> None:
+        if not nodes:
             raise ValueError(f"{type(self).__name__}: expected at least one layer, got none")
-        self.layers = dict(layers)
-        every = list(self.layers.values())
-        self.domain, self.range = every[0].domain, every[-1].range
+        self._own({name: layer for name, (layer, _) in nodes.items()})
+        self.inputs = {name: several(inputs) for name, (_, inputs) in nodes.items()}
+        self.outputs = several(outputs) or (list(nodes)[-1],)
+        self.domain = next(iter(self.layers.values())).domain
+        self.range = self._check_nodes()
+        last = {i: name for name, inputs in self.inputs.items() for i in inputs if i not in self.outputs}
+        self.spent = {name: [i for i, reader in last.items() if reader == name] for name in nodes}
+
+    def _own(self, layers: dict[str, Layer]) -> None:
+        self.layers = layers
         self.parameter_spaces = joined((name, layer.parameter_spaces) for name, layer in layers.items())
         self.statistics_spaces = joined((name, layer.statistics_spaces) for name, layer in layers.items())
+
+    # ---- value, tangent, adjoint -------------------------------------------------------------------------------------
+
+    def value(self, x: Array) -> Array:  # y_n = F_n(sum of y_i)
+        return self._run(x, lambda name, x: self.layers[name].value(x))
+
+    def derivative(self, x: Array) -> tuple[Array, Callable, Callable, Blocks]:
+        tangents, adjoints, states = {}, {}, {}
+
+        def linearize(name: str, x: Array) -> Array:
+            y, tangents[name], adjoints[name], *state = self.layers[name].derivative(x)
+            states[name] = state[0] if state else {}
+            return y
+
+        def tangent(dx: Array, d: Blocks) -> Array:  # dy_n = J_n (sum of dy_i, dw_n)
+            return self._run(dx, lambda name, dx: tangents[name](dx, part(d, name)))
+
+        def adjoint(dy: Array) -> tuple[Array, Blocks]:  # c_i += dx_n,  (dx_n, dw_n) = J_n* c_n
+            cotangents: Blocks = {}
+            gradients: dict[str, Blocks] = {}
+            give(dy, self.outputs, cotangents)
+            for name, inputs in reversed(self.inputs.items()):
+                dx, gradients[name] = adjoints[name](cotangents.pop(name))
+                give(dx, inputs, cotangents)
+            return cotangents["x"], joined(gradients.items())
+
+        return self._run(x, linearize), tangent, adjoint, joined(states.items())
+
+    def _run(self, x: Array, apply: Callable[[str, Array], Array]) -> Array:
+        values = {"x": x}
+        for name, inputs in self.inputs.items():
+            values[name] = apply(name, reduce(add, (values[i] for i in inputs)))
+            for i in self.spent[name]:
+                del values[i]
+        return reduce(add, (values[o] for o in self.outputs))
+
+    # ---- what belongs to the nodes -----------------------------------------------------------------------------------
 
     @property
     def parameters(self) -> Blocks:
@@ -51,78 +108,63 @@ class Composite(Layer):
         for name, layer in self.layers.items():
             layer.statistics = part(blocks, name)
 
-    def frozen(self) -> Composite:
+    def frozen(self) -> Graph:
         same = copy(self)
-        Composite.__init__(same, {name: layer.frozen() for name, layer in self.layers.items()})
+        same._own({name: layer.frozen() for name, layer in self.layers.items()})
         return same
 
     def traffic(self) -> Traffic:
         return sum((layer.traffic() for layer in self.layers.values()), Traffic())
 
+    # ---- the arguments -----------------------------------------------------------------------------------------------
 
-class Sequential(Composite):
+    def _check_nodes(self) -> Space:
+        """The space of the output. ValueError where the graph makes no sense."""
+        who, known = type(self).__name__, {"x": self.domain}
+        for name, layer in self.layers.items():
+            if name == "x" or "." in name:
+                raise ValueError(f'{who}: {name!r} is no name for a node: "x" is the input, and dots part names')
+            if layer.parameter_spaces and any(self.layers[n] is layer for n in known if n != "x"):
+                raise ValueError(f"{who}: the layer of {name} is that of another node; make one for each node")
+            self._check_sum(name, self.inputs[name], known, layer.domain)
+            known[name] = layer.range
+        self._check_sum("the output", self.outputs, known, known.get(self.outputs[0]))
+        unread = set(known) - {i for inputs in (*self.inputs.values(), self.outputs) for i in inputs}
+        if unread:
+            raise ValueError(f"{who}: nothing reads {sorted(unread)}; leave out such nodes, or add them to the outputs")
+        return known[self.outputs[0]]
+
+    def _check_sum(
+        self, reader: str, inputs: Sequence[str], known: Mapping[str, Space], expected: Space | None
+    ) -> None:
+        who, given = type(self).__name__, list(inputs)
+        if not inputs or not set(inputs) <= set(known):
+            raise ValueError(f"{who}: {reader} reads {given}, expected some of {list(known)}, which come before it")
+        for i in inputs:
+            if known[i] != expected:
+                raise ValueError(f"{who}: {i} gives {told(known[i])}, but {reader} expects {told(expected)}")
+
+
+class Sequential(Graph):
     """One layer after the other. ValueError where the range of one is not the domain of the next."""
 
     def __init__(self, layers: Mapping[str, Layer]) -> None:
-        super().__init__(layers)
-        pairs = zip(list(layers.items())[:-1], list(layers.items())[1:], strict=True)
-        for (name, layer), (after, following) in pairs:
-            if layer.range != following.domain:
-                raise ValueError(f"Sequential: {name} gives {layer.range!r}, but {after} expects {following.domain!r}")
-
-    def value(self, x: Array) -> Array:  # y = F_n(..F_1(x))
-        for layer in self.layers.values():
-            x = layer.value(x)
-        return x
-
-    def derivative(self, x: Array) -> tuple[Array, Callable, Callable, Blocks]:
-        steps, states = [], []
-        for name, layer in self.layers.items():
-            x, tangent_of, adjoint_of, *state = layer.derivative(x)
-            steps.append((name, tangent_of, adjoint_of))
-            states += [(name, new) for new in state]
-
-        def tangent(dx: Array, d: Blocks) -> Array:  # dy = J_n .. J_1 dx
-            for name, tangent_of, _ in steps:
-                dx = tangent_of(dx, part(d, name))
-            return dx
-
-        def adjoint(dy: Array) -> tuple[Array, Blocks]:  # dx = J_1* .. J_n* dy
-            gradients: Blocks = {}
-            for name, _, adjoint_of in reversed(steps):
-                dy, own = adjoint_of(dy)
-                gradients |= joined([(name, own)])
-            return dy, gradients
-
-        return x, tangent, adjoint, joined(states)
+        before = zip(layers.items(), ("x", *layers), strict=False)
+        super().__init__({name: (layer, one) for (name, layer), one in before})
 
 
-class Parallel(Composite):
+class Parallel(Graph):
     """The sum of layers with one domain and one range. ValueError where they differ."""
 
     def __init__(self, layers: Mapping[str, Layer]) -> None:
-        super().__init__(layers)
-        for name, layer in layers.items():
-            if layer.domain != self.domain or layer.range != self.range:
-                raise ValueError(f"Parallel: {name} maps {layer.domain!r} to {layer.range!r}, unlike the others")
+        super().__init__({name: (layer, "x") for name, layer in layers.items()}, outputs=list(layers))
 
-    def value(self, x: Array) -> Array:  # y = sum of F_i(x)
-        return reduce(add, (layer.value(x) for layer in self.layers.values()))
 
-    def derivative(self, x: Array) -> tuple[Array, Callable, Callable, Blocks]:
-        branches = {name: layer.derivative(x) for name, layer in self.layers.items()}
+class Residual(Graph):
+    """x + F(x), for a ``layer`` F whose range is its domain, else ValueError."""
 
-        def tangent(dx: Array, d: Blocks) -> Array:  # dy = sum of J_i dx
-            return reduce(add, (tangent_of(dx, part(d, name)) for name, (_, tangent_of, *_) in branches.items()))
-
-        def adjoint(dy: Array) -> tuple[Array, Blocks]:  # dx = sum of J_i* dy
-            parts = {name: adjoint_of(dy) for name, (_, _, adjoint_of, *_) in branches.items()}
-            return reduce(add, (dx for dx, _ in parts.values())), joined(
-                (name, own) for name, (_, own) in parts.items()
-            )
-
-        states = joined((name, new) for name, (_, _, _, *state) in branches.items() for new in state)
-        return reduce(add, (y for y, *_ in branches.values())), tangent, adjoint, states
+    def __init__(self, layer: Layer) -> None:
+        super().__init__({"F": (layer, "x")}, outputs=("x", "F"))
 
 
 def chain(X: Space, makers: Mapping[str, Callable[[Space], Layer]]) -> dict[str, Layer]:
@@ -132,6 +174,22 @@ def chain(X: Space, makers: Mapping[str, Callable[[Space], Layer]]) -> dict[str,
         layers[name] = make(X)
         X = layers[name].range
     return layers
+
+
+def give(c: Array, names: Iterable[str], cotangents: Blocks) -> None:
+    """Add ``c`` to the cotangent of each of ``names``: the adjoint of their sum."""
+    for name in names:
+        cotangents[name] = cotangents[name] + c if name in cotangents else c
+
+
+def several(names: Names) -> tuple[str, ...]:
+    """One name or several as a tuple."""
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+def told(X: Any) -> str:
+    """A space with its blocks, in which it may differ from another one of the same shape."""
+    return f"{X!r} in blocks {list(map(list, X.blocks))}"
 
 
 def joined(named: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[str, Any]:
