@@ -7,6 +7,7 @@ from .convolution import Convolution, TransposedConvolution
 from .dropout import Dropout
 from .flatten import Flatten
 from .fourier import SpectralConvolution, TruncatedFourier
+from .interpolation import Interpolation, Resampling, Upsample
 from .layer import Jacobian, Layer
 from .linear import Linear
 from .losses import BCE, L1, MSE, BCEWithLogits, CrossEntropy, Huber, KLDivergence, PoissonNLL
@@ -32,6 +33,7 @@ __all__ = [
     "Huber",
     "Identity",
     "InstanceNorm",
+    "Interpolation",
     "Jacobian",
     "KLDivergence",
     "L1",
@@ -48,6 +50,7 @@ __all__ = [
     "RelativeH1",
     "RelativeL2",
     "RelativeLp",
+    "Resampling",
     "Residual",
     "Sequential",
     "SiLU",
@@ -59,5 +62,6 @@ __all__ = [
     "TanhGELU",
     "TransposedConvolution",
     "TruncatedFourier",
+    "Upsample",
     "chain",
 ]
