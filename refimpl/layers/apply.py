@@ -12,6 +12,7 @@ Use          Concatenation along an axis is the sum of two paddings: of lengths 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 
 from ..arrays import Array
 from ..operator import Operator, Traffic
@@ -42,3 +43,7 @@ class Apply(Layer):
 
     def traffic(self) -> Traffic:
         return self.A.traffic()
+
+    @cached_property
+    def signature(self) -> str:
+        return f"{type(self).__name__} of {self.A.signature}"

@@ -17,8 +17,7 @@ Trap         A skip connection whose cotangent replaces the one that has come by
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from copy import copy
-from functools import reduce
+from functools import cached_property, reduce
 from operator import add
 from typing import Any
 
@@ -40,18 +39,15 @@ class Graph(Layer):
     def __init__(self, nodes: Mapping[str, tuple[Layer, Names]], outputs: Names = ()) -> None:
         if not nodes:
             raise ValueError(f"{type(self).__name__}: expected at least one layer, got none")
-        self._own({name: layer for name, (layer, _) in nodes.items()})
+        self.layers = {name: layer for name, (layer, _) in nodes.items()}
         self.inputs = {name: several(inputs) for name, (_, inputs) in nodes.items()}
         self.outputs = several(outputs) or (list(nodes)[-1],)
         self.domain = next(iter(self.layers.values())).domain
         self.range = self._check_nodes()
         last = {i: name for name, inputs in self.inputs.items() for i in inputs if i not in self.outputs}
         self.spent = {name: [i for i, reader in last.items() if reader == name] for name in nodes}
-
-    def _own(self, layers: dict[str, Layer]) -> None:
-        self.layers = layers
-        self.parameter_spaces = joined((name, layer.parameter_spaces) for name, layer in layers.items())
-        self.statistics_spaces = joined((name, layer.statistics_spaces) for name, layer in layers.items())
+        self.parameter_spaces = joined((name, layer.parameter_spaces) for name, layer in self.layers.items())
+        self.statistics_spaces = joined((name, layer.statistics_spaces) for name, layer in self.layers.items())
 
     # ---- value, tangent, adjoint -------------------------------------------------------------------------------------
 
@@ -109,12 +105,15 @@ class Graph(Layer):
             layer.statistics = part(blocks, name)
 
     def frozen(self) -> Graph:
-        same = copy(self)
-        same._own({name: layer.frozen() for name, layer in self.layers.items()})
-        return same
+        return Graph({name: (layer.frozen(), self.inputs[name]) for name, layer in self.layers.items()}, self.outputs)
 
     def traffic(self) -> Traffic:
         return sum((layer.traffic() for layer in self.layers.values()), Traffic())
+
+    @cached_property
+    def signature(self) -> str:
+        nodes = ", ".join(f"{name}: {layer.signature} of {self.inputs[name]}" for name, layer in self.layers.items())
+        return f"{type(self).__name__} of {nodes}, giving {self.outputs}"
 
     # ---- the arguments -----------------------------------------------------------------------------------------------
 

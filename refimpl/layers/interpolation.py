@@ -20,6 +20,7 @@ Reference    torch.nn.functional.interpolate; Hewett and Grady, arXiv 2006.03108
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from math import prod, sqrt
 from numbers import Integral
 from typing import Any
@@ -56,6 +57,7 @@ class Resampling(Operator):
                 f'Interpolation: expected mode="nearest" or "linear", which may align corners, got {mode!r}, {align_corners}'
             )
         self.domain, self.range = X, X.replace(shape=(*X.shape[:2], *sizes))
+        self.mode = (mode, align_corners)
         whole = [axis_matrix(n, m, mode, align_corners) for n, m in zip(X.shape[2:], sizes, strict=True)]
         rows = dict(enumerate(X.blocks))
         for axis, M in enumerate(whole, start=2):
@@ -87,6 +89,10 @@ class Resampling(Operator):
 
     def traffic(self) -> Traffic:
         return self.boxes.traffic()
+
+    @cached_property
+    def signature(self) -> str:
+        return f"{super().signature}, mode {self.mode}"
 
 
 class Interpolation(Apply):
