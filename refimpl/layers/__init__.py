@@ -5,6 +5,7 @@ from .axis_sum import AxisSum
 from .compose import Graph, Parallel, Residual, Sequential, chain
 from .convolution import Convolution, TransposedConvolution
 from .dropout import Dropout
+from .embedding import Embedding
 from .flatten import Flatten
 from .fourier import SpectralConvolution, TruncatedFourier
 from .interpolation import Interpolation, Resampling, Upsample
@@ -27,6 +28,7 @@ __all__ = [
     "Convolution",
     "CrossEntropy",
     "Dropout",
+    "Embedding",
     "Flatten",
     "GELU",
     "Graph",
