@@ -86,6 +86,7 @@ def layers(comm: Any) -> Iterator[tuple]:
     for layer, chain in (
         *((layer(X), 1) for layer in (F.GELU, F.TanhGELU, F.ReLU, F.SiLU, F.Sigmoid, F.Softplus, F.Tanh)),
         (F.Linear(X, 5), 1),
+        (general_linear(comm), 3),
         (F.Convolution(X, 4, 3, stride=2, padding=1), 2),
         (F.TransposedConvolution(X, 4, 3, stride=2), 2),
         *((layer(X, 3, 2, 1), 2) for layer in (F.AvgPool, F.MaxPool)),
@@ -103,6 +104,17 @@ def layers(comm: Any) -> Iterator[tuple]:
         derivative = loss(X).linearize(X.random(1), abs(X.random(2)))[1]
         yield loss.__name__, repr(X), derivative, False, 1
     yield "BCE", repr(X), F.BCE(X).linearize(X.uniform(1), X.uniform(2))[1], False, 1
+
+
+def general_linear(comm: Any) -> Any:
+    """A linear layer on three partitions, those of input and output on different ranks where there are."""
+    from .. import Partition, Space
+    from ..layers import GeneralLinear
+
+    p = max(d for d in (1, 2) if comm.size % d == 0)
+    P_w, P_y = Partition(comm, (comm.size // p, p)), Partition(comm, (1, comm.size // p))
+    P_x = Partition(comm, (1, p), ranks=range(comm.size - p, comm.size))
+    return GeneralLinear(Space(P_x, (4, 7)), 5, P_w, P_y)
 
 
 def trained(comm: Any, path: Path | None) -> Iterator[tuple]:

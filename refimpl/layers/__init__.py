@@ -8,6 +8,7 @@ from .dropout import Dropout
 from .embedding import Embedding
 from .flatten import Flatten
 from .fourier import SpectralConvolution, TruncatedFourier
+from .general_linear import GeneralLinear
 from .interpolation import Interpolation, Resampling, Upsample
 from .layer import Jacobian, Layer
 from .linear import Linear
@@ -31,6 +32,7 @@ __all__ = [
     "Embedding",
     "Flatten",
     "GELU",
+    "GeneralLinear",
     "Graph",
     "Huber",
     "Identity",

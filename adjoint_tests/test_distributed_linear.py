@@ -1,0 +1,174 @@
+"""Linear layers whose features, weights and outputs are cut are the sequential layer, whatever the partitions."""
+
+from dataclasses import dataclass
+from math import prod
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+import strategies
+from theorems import Planted, assert_close, assert_derivative_is_honest, same_text, whole
+
+import refimpl as ri
+from refimpl import layers, verify, wire
+from refimpl.verify import spmd
+
+
+def with_random_parameters(F, seed=7):
+    F.parameters = {name: space.random(seed + i) for i, (name, space) in enumerate(F.parameter_spaces.items())}
+    return F
+
+
+def sequential(x, W, b):
+    """W x + b along the last axis of a whole array; with experts, the first axes go together."""
+    if W.ndim == 2:
+        return x @ W.T + b
+    return np.einsum("e...i,eoi->e...o", x, W) + np.reshape(b, (len(W), *[1] * (x.ndim - 2), -1))
+
+
+def assert_is_the_sequential_layer(F, seed):
+    """Value, dx and gradients of F are those of the whole arrays, and its Jacobian has its adjoint."""
+    F = with_random_parameters(F)
+    x, dy = F.domain.random(seed), F.range.random(seed + 1)
+    y, J = F.linearize(x)
+    dx, gradients = J.adjoint(dy)
+    h, g = whole(F.domain, x), whole(F.range, dy)
+    p = {name: whole(space, F.parameters[name]) for name, space in F.parameter_spaces.items()}
+    W, b = p["W"], p.get("b", np.zeros(p["W"].shape[:-1]))
+    assert_close(F.range, y, sequential(h, W, b))
+    assert_close(F.domain, dx, sequential(g, np.conj(np.swapaxes(W, -1, -2)), 0 * W[..., 0, :]))
+    letters = "eto,eti->eoi" if W.ndim == 3 else "to,ti->oi"
+    rows = lambda a: a.reshape(*a.shape[: W.ndim - 2], prod(a.shape[W.ndim - 2 : -1]), a.shape[-1])
+    assert_close(F.parameter_spaces["W"], gradients["W"], np.einsum(letters, rows(g), rows(h).conj()))
+    if "b" in gradients:
+        assert_close(F.parameter_spaces["b"], gradients["b"], rows(g).sum(-2))
+    assert_derivative_is_honest(F, seed)
+
+
+@dataclass(frozen=True, repr=False)
+class GeneralCase(strategies.TensorCase):
+    """x on P_x (batch.., p_in), and what the general linear layer makes of it on p_out parts."""
+
+    out: int = 1
+    p_out: int = 1
+    w_ranks: strategies.Ints | None = None
+    y_ranks: strategies.Ints | None = None
+    short: bool = False
+    bias: bool = True
+    sharded: bool = False
+
+    def layer(self, team):
+        X, batch = self.space(team), self.grid[:-1]
+        some = tuple(p for p in batch if p > 1 or not self.short) if max(batch, default=1) == 1 else batch
+        P_w = ri.Partition(team, (*some, self.p_out, self.grid[-1]), self.w_ranks)
+        P_y = ri.Partition(team, (*some, self.p_out), self.y_ranks)
+        return layers.GeneralLinear(X, self.out, P_w, P_y, self.bias, self.sharded, self.seed)
+
+
+@st.composite
+def three_partitions(draw, size, dtypes=strategies.dtypes):
+    d = draw(st.integers(1, 3))
+    *batch, p_out, p_in = draw(strategies.grids(size, d + 1))
+    shape, grid = draw(strategies.shapes(d)), (*batch, p_in)
+    blocks = tuple(draw(strategies.cut_row(n, p)) for n, p in zip(shape, grid, strict=True))
+    ranks = [draw(strategies.some_ranks(size, prod(g) * prod(batch))) for g in ((p_in,), (p_out, p_in), (p_out,))]
+    return GeneralCase(
+        shape,
+        grid,
+        ranks[0],
+        None,
+        draw(st.none() | st.just(blocks)),
+        draw(dtypes),
+        draw(strategies.seeds),
+        draw(st.integers(1, 4)),
+        p_out,
+        *ranks[1:],
+        *(draw(st.booleans()) for _ in range(3)),
+    )
+
+
+@spmd.property_test(case=three_partitions)
+def test_the_general_layer_on_any_three_partitions_is_the_sequential_layer(team, case):
+    assert_is_the_sequential_layer(case.layer(team), case.seed)
+
+
+def general(team, dtype="float64", **options):
+    """A layer on a grid of weights that is cut both ways, or has several batch ranks, where there are ranks for it."""
+    batch, p_out, p_in = {1: (1, 1, 1), 2: (1, 1, 2), 3: (3, 1, 1), 4: (1, 2, 2), 6: (3, 1, 2)}[team.size]
+    X = ri.Space(ri.Partition(team, (batch, p_in)), (5, 7), dtype)
+    P_w, P_y = ri.Partition(team, (batch, p_out, p_in)), ri.Partition(team, (batch, p_out))
+    return layers.GeneralLinear(X, 4, P_w, P_y, **options)
+
+
+MAKERS = [general]
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_the_derivative_agrees_with_the_complex_step(team, make):
+    F, C = with_random_parameters(make(team)), make(team, "complex128")
+    assert verify.complex_step_gap(F, C, F.domain.random(4)) < 1e-14
+
+
+@pytest.mark.parametrize("make", MAKERS)
+@pytest.mark.parametrize("sharded", [False, True])
+def test_weights_depend_on_the_seed_alone_and_have_one_owner(team, make, sharded):
+    F = make(team, seed=3, sharded=sharded)
+    alone = ri.Space(ri.Partition(team, ()), (1, F.domain.shape[-1]), cuts=(None, None))
+    W, expected = (wire.share(team, layer.state()["W"]) for layer in (F, layers.Linear(alone, 4, axis=-1, seed=3)))
+    assert np.array_equal(W, expected) and not F.parameters["b"].any()
+    for name, space in F.parameter_spaces.items():
+        assert sum(wire.pool(team, F.parameters[name].size)) == prod(space.shape)
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_a_state_moves_to_another_partition(team, make):
+    F, G = with_random_parameters(make(team)), make(team, sharded=True)
+    G.load_state(F.state())
+    x = F.domain.random(1)
+    assert_close(F.range, G(x), whole(F.range, F(x)))
+
+
+@pytest.mark.mpi(min_size=2)
+@pytest.mark.parametrize("make", MAKERS)
+def test_wrong_adjoints_are_rejected(team, make):
+    """One of the data movements has an adjoint that knows one rank alone; or a conjugate or the bias is left out."""
+    mine = float(team.rank == 0)
+    for name, fault in {
+        "G": lambda A: Planted(A, lambda y: A.adjoint(mine * y)),
+        "S": lambda A: Planted(A, lambda y: A.adjoint(mine * y)),
+        "R": lambda A: Planted(A, lambda y: mine * A.adjoint(y)),
+    }.items():
+        F = with_random_parameters(make(team))
+        x = F.domain.random(1)
+        assert verify.dot_test(F.linearize(x)[1], chain=8)
+        setattr(F, name, fault(getattr(F, name)))
+        assert not verify.dot_test(F.linearize(x)[1])
+    F = with_random_parameters(make(team, "complex128"))
+    _, J = F.linearize(F.domain.random(1))
+
+    def conjugated(dy):
+        return J.adjoint(dy.conj())[0].conj(), J.adjoint(dy)[1]
+
+    def without_bias(dy):
+        dx, gradients = J.adjoint(dy)
+        return dx, gradients | {"b": 0 * gradients["b"]}
+
+    assert verify.dot_test(J, chain=8)
+    for wrong in (conjugated, without_bias):
+        assert not verify.dot_test(Planted(J, wrong))
+
+
+def test_grids_that_do_not_fit_are_refused_by_all_ranks_alike(team):
+    p = team.size
+    P, one = ri.Partition(team, (1, p)), ri.Partition(team, (1, 1))
+    X = ri.Space(P, (3, 8))
+    general = layers.GeneralLinear
+    for text, make in {
+        "expected out >= 1": lambda: general(X, 0, P, one),
+        "of the last axis": lambda: general(ri.HaloExchange(X, [(0, 0), (0, 1)]).range, 2, P, one),
+        "(batch.., p_out, p_in) and (batch.., p_out)": lambda: general(X, 2, P, ri.Partition(team, (1, 1, 1))),
+        "must cut the features": lambda: general(X.replace(cuts=(1, None), blocks={}), 2, P, one),
+    }.items():
+        assert text in same_text(team, make)
+    if p > 1:
+        assert f"got (1, {p}), (1, 1, 1) and (1, 1)" in same_text(team, lambda: general(X, 2, one, one))

@@ -1,0 +1,40 @@
+"""FeatureProduct: rows of features times a matrix, and its two adjoints; with experts, a matrix for each.
+
+Definition   y[t, o] = sum over i of w[o, i] x[t, i]: a bilinear map K(x, w) of local arrays x (any axes, in) and w (out, in).
+             With experts, all three have a first axis e in common:  y[e, t, o] = sum over i of w[e, o, i] x[e, t, i].
+Adjoints     in x:  x[t, i] = sum over o of conj(w[o, i]) y[t, o];    in w:  w[o, i] = sum over t of y[t, o] conj(x[t, i]).
+How          The axes t are one; then all three are a matrix product (one for each expert).
+Cost         2 in out flops a row, thrice for a pass and its adjoint.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class FeatureProduct:
+    """``experts``: the first axis of all arrays counts experts."""
+
+    experts: bool = False
+
+    def apply(self, x: np.ndarray, w: np.ndarray) -> np.ndarray:
+        """K(x, w)."""
+        y = self._rows(x) @ np.swapaxes(w, -1, -2)
+        return y.reshape(*x.shape[:-1], w.shape[-2])
+
+    def adjoint_x(self, y: np.ndarray, w: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """The adjoint of x -> K(x, w), for x of this shape."""
+        return (self._rows(y) @ np.conj(w)).reshape(shape)
+
+    def adjoint_w(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """The adjoint of w -> K(x, w)."""
+        return np.swapaxes(self._rows(y), -1, -2) @ np.conj(self._rows(x))
+
+    def _rows(self, a: np.ndarray) -> np.ndarray:
+        """(rows, features), or (experts, rows, features)."""
+        first = a.shape[: int(self.experts)]
+        return a.reshape(*first, prod(a.shape[len(first) : -1]), a.shape[-1])
