@@ -7,7 +7,7 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 import strategies
-from theorems import Planted, assert_close, assert_derivative_is_honest, same_text, whole
+from theorems import GRIDS, Planted, assert_close, assert_derivative_is_honest, same_text, whole
 
 import refimpl as ri
 from refimpl import layers, verify, wire
@@ -23,25 +23,26 @@ def sequential(x, W, b):
     """W x + b along the last axis of a whole array; with experts, the first axes go together."""
     if W.ndim == 2:
         return x @ W.T + b
-    return np.einsum("e...i,eoi->e...o", x, W) + np.reshape(b, (len(W), *[1] * (x.ndim - 2), -1))
+    return np.einsum("e...i,eoi->e...o", x, W) + np.expand_dims(b, tuple(range(1, x.ndim - 1)))
 
 
 def assert_is_the_sequential_layer(F, seed):
-    """Value, dx and gradients of F are those of the whole arrays, and its Jacobian has its adjoint."""
+    """Value, dx and gradients of F are those of the whole arrays (each copy counts), and its Jacobian has its adjoint."""
     F = with_random_parameters(F)
     x, dy = F.domain.random(seed), F.range.random(seed + 1)
     y, J = F.linearize(x)
     dx, gradients = J.adjoint(dy)
     h, g = whole(F.domain, x), whole(F.range, dy)
+    copies = prod(F.domain.partition.shape[axis] for axis in F.domain.copy_axes)
     p = {name: whole(space, F.parameters[name]) for name, space in F.parameter_spaces.items()}
     W, b = p["W"], p.get("b", np.zeros(p["W"].shape[:-1]))
     assert_close(F.range, y, sequential(h, W, b))
     assert_close(F.domain, dx, sequential(g, np.conj(np.swapaxes(W, -1, -2)), 0 * W[..., 0, :]))
     letters = "eto,eti->eoi" if W.ndim == 3 else "to,ti->oi"
     rows = lambda a: a.reshape(*a.shape[: W.ndim - 2], prod(a.shape[W.ndim - 2 : -1]), a.shape[-1])
-    assert_close(F.parameter_spaces["W"], gradients["W"], np.einsum(letters, rows(g), rows(h).conj()))
+    assert_close(F.parameter_spaces["W"], gradients["W"], copies * np.einsum(letters, rows(g), rows(h).conj()))
     if "b" in gradients:
-        assert_close(F.parameter_spaces["b"], gradients["b"], rows(g).sum(-2))
+        assert_close(F.parameter_spaces["b"], gradients["b"], copies * rows(g).sum(-2))
     assert_derivative_is_honest(F, seed)
 
 
@@ -87,9 +88,72 @@ def three_partitions(draw, size, dtypes=strategies.dtypes):
     )
 
 
+@dataclass(frozen=True, repr=False)
+class ParallelCase(strategies.TensorCase):
+    """x whose grid axis ``axis`` cuts the features or another axis, and where the output is to be cut by it."""
+
+    out: int = 1
+    axis: int = 0
+    onto: int = -1
+    bias: bool = True
+    sharded: bool = False
+    experts: bool = False
+
+    def gathers(self, team):
+        return layers.AllGatherLinear(self.space(team), self.out, self.axis, *self.options)
+
+    def scatters(self, team):
+        return layers.ReduceScatterLinear(self.space(team), self.out, self.axis, self.onto, *self.options)
+
+    @property
+    def options(self):
+        return self.bias, self.sharded, self.experts, self.seed
+
+
+@st.composite
+def parallel(draw, size, along=None):
+    """Grid axes that cut any axis but the features, or hold copies, and one that cuts the features or another axis."""
+    experts, d, g = draw(st.booleans()), draw(st.integers(2, 3)), draw(st.integers(1, 3))
+    grid, axis = draw(strategies.grids(size, g)), draw(st.integers(0, g - 1))
+    assigned = [draw(st.integers(0, d - 1)) for _ in grid]  # d - 1: copies
+    cuts = [tuple(h for h, to in enumerate(assigned) if to == i and h != axis) for i in range(d - 1)] + [()]
+    cuts[draw(st.integers(0, d - 1)) if along is None else along] += (axis,)
+    shape = draw(strategies.shapes(d))
+    blocks = tuple(draw(strategies.cut_row(n, prod(grid[h] for h in cut))) for n, cut in zip(shape, cuts, strict=True))
+    return ParallelCase(
+        shape,
+        grid,
+        draw(strategies.some_ranks(size, prod(grid))),
+        tuple(cuts),
+        draw(st.none() | st.just(blocks)),
+        draw(strategies.dtypes),
+        draw(strategies.seeds),
+        draw(st.integers(1, 4)),
+        axis,
+        draw(st.integers(-d, d - 1)),
+        draw(st.booleans()),
+        draw(st.booleans()),
+        experts,
+    )
+
+
 @spmd.property_test(case=three_partitions)
 def test_the_general_layer_on_any_three_partitions_is_the_sequential_layer(team, case):
     assert_is_the_sequential_layer(case.layer(team), case.seed)
+
+
+@spmd.property_test(case=parallel)
+def test_the_all_gather_layer_is_the_sequential_layer_with_its_output_cut(team, case):
+    F = case.gathers(team)
+    assert_is_the_sequential_layer(F, case.seed)
+    assert F.range.cuts[-1] == (case.axis,)
+
+
+@spmd.property_test(case=lambda size: parallel(size, along=-1))
+def test_the_reduce_scatter_layer_of_cut_features_is_the_sequential_layer(team, case):
+    F = case.scatters(team)
+    assert_is_the_sequential_layer(F, case.seed)
+    assert F.range.cuts[case.onto][-1] == case.axis
 
 
 def general(team, dtype="float64", **options):
@@ -100,7 +164,18 @@ def general(team, dtype="float64", **options):
     return layers.GeneralLinear(X, 4, P_w, P_y, **options)
 
 
-MAKERS = [general]
+def gathers(team, dtype="float64", **options):
+    X = ri.Space(ri.Partition(team, GRIDS[team.size]), (5, 7), dtype)
+    return layers.AllGatherLinear(X, 4, 1 if GRIDS[team.size][1] > 1 else 0, **options)
+
+
+def scatters(team, dtype="float64", **options):
+    p, q = GRIDS[team.size]
+    X = ri.Space(ri.Partition(team, (q, p)), (5, 7), dtype)
+    return layers.ReduceScatterLinear(X, 4, 1, onto=0, **options)
+
+
+MAKERS = [general, gathers, scatters]
 
 
 @pytest.mark.parametrize("make", MAKERS)
@@ -162,13 +237,24 @@ def test_grids_that_do_not_fit_are_refused_by_all_ranks_alike(team):
     p = team.size
     P, one = ri.Partition(team, (1, p)), ri.Partition(team, (1, 1))
     X = ri.Space(P, (3, 8))
-    general = layers.GeneralLinear
+    ghosts = ri.HaloExchange(X, [(0, 0), (0, 1)]).range
+    general, gathers, scatters = layers.GeneralLinear, layers.AllGatherLinear, layers.ReduceScatterLinear
     for text, make in {
         "expected out >= 1": lambda: general(X, 0, P, one),
-        "of the last axis": lambda: general(ri.HaloExchange(X, [(0, 0), (0, 1)]).range, 2, P, one),
+        "GeneralLinear: blocks [(0, ": lambda: general(ghosts, 2, P, one),
         "(batch.., p_out, p_in) and (batch.., p_out)": lambda: general(X, 2, P, ri.Partition(team, (1, 1, 1))),
         "must cut the features": lambda: general(X.replace(cuts=(1, None), blocks={}), 2, P, one),
+        "AllGatherLinear: expected out >= 1": lambda: gathers(X, 0, 1),
+        "AllGatherLinear: axes 2 must name": lambda: gathers(X, 2, 2),
+        "axis 1 of Space": lambda: gathers(ghosts, 2, 1),
+        "(experts, .., features), got out = 2": lambda: gathers(ri.Space(one, (3,), cuts=(1,)), 2, 1, experts=True),
+        "ReduceScatterLinear: axes -1 must name": lambda: scatters(X, 2, -1),
+        "and onto = 2": lambda: scatters(X, 2, 1, onto=2),
+        "features cut by grid axis 0": lambda: scatters(X, 2, 0),
     }.items():
         assert text in same_text(team, make)
     if p > 1:
+        assert "features of Space(float64[3, 8]" in same_text(team, lambda: gathers(X, 2, 0))
+        copies = X.replace(cuts=(0, None), blocks={})
+        assert "hold copies" in same_text(team, lambda: gathers(copies, 2, 1))
         assert f"got (1, {p}), (1, 1, 1) and (1, 1)" in same_text(team, lambda: general(X, 2, one, one))

@@ -81,12 +81,15 @@ def layers(comm: Any) -> Iterator[tuple]:
 
     P = Partition(comm, (1, 1, comm.size, 1) if comm.size < 4 else (1, 1, 2, comm.size // 2))
     X = Space(P, (2, 3, 9, 8))
+    rows = X.replace(cuts=(0, 1, 3, 2), blocks={})
     yield "TruncatedFourier", repr(X), F.TruncatedFourier(X, (3, 4)), False, 2
     yield "AxisSum", repr(X), F.AxisSum(X, (1, 2)), False, 1
     for layer, chain in (
         *((layer(X), 1) for layer in (F.GELU, F.TanhGELU, F.ReLU, F.SiLU, F.Sigmoid, F.Softplus, F.Tanh)),
         (F.Linear(X, 5), 1),
         (general_linear(comm), 3),
+        (F.AllGatherLinear(rows, 5, axis=2), 3),
+        (F.ReduceScatterLinear(rows, 5, axis=2, onto=1), 3),
         (F.Convolution(X, 4, 3, stride=2, padding=1), 2),
         (F.TransposedConvolution(X, 4, 3, stride=2), 2),
         *((layer(X, 3, 2, 1), 2) for layer in (F.AvgPool, F.MaxPool)),

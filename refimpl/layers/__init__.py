@@ -1,5 +1,6 @@
 """Layers: differentiable maps of distributed tensors, each with value, tangent and adjoint on one page."""
 
+from .all_gather_linear import AllGatherLinear
 from .apply import Apply
 from .axis_sum import AxisSum
 from .compose import Graph, Parallel, Residual, Sequential, chain
@@ -16,10 +17,12 @@ from .losses import BCE, L1, MSE, BCEWithLogits, CrossEntropy, Huber, KLDivergen
 from .normalization import BatchNorm, InstanceNorm, LayerNorm, RMSNorm
 from .pointwise import GELU, Identity, ReLU, Sigmoid, SiLU, Softplus, Tanh, TanhGELU
 from .pooling import AvgPool, MaxPool
+from .reduce_scatter_linear import ReduceScatterLinear
 from .relative_losses import RelativeH1, RelativeL2, RelativeLp
 from .softmax import LogSoftmax, Softmax
 
 __all__ = [
+    "AllGatherLinear",
     "Apply",
     "AvgPool",
     "AxisSum",
@@ -51,6 +54,7 @@ __all__ = [
     "PoissonNLL",
     "RMSNorm",
     "ReLU",
+    "ReduceScatterLinear",
     "RelativeH1",
     "RelativeL2",
     "RelativeLp",

@@ -14,6 +14,8 @@ from math import prod
 
 import numpy as np
 
+from ..space import Space
+
 
 @dataclass(frozen=True)
 class FeatureProduct:
@@ -38,3 +40,18 @@ class FeatureProduct:
         """(rows, features), or (experts, rows, features)."""
         first = a.shape[: int(self.experts)]
         return a.reshape(*first, prod(a.shape[len(first) : -1]), a.shape[-1])
+
+
+def read_features(who: object, X: Space, out: int, experts: bool = False) -> int:
+    """The number of axes that count experts, 0 or 1.
+
+    ValueError where out < 1, or the features (the last axis of X) or the experts do not exist, or have ghosts or gaps.
+    """
+    name, first = type(who).__name__, int(experts)
+    if X.ndim < first + 1 or out < 1:
+        kind = "(experts, .., features)" if experts else "(.., features)"
+        raise ValueError(f"{name}: expected out >= 1 from a tensor {kind}, got out = {out} and {X!r}")
+    for axis in (*range(first), X.ndim - 1):
+        if not X.covers_once(axis):
+            raise ValueError(f"{name}: blocks {list(X.blocks[axis])} of axis {axis} of {X!r} leave gaps or overlap")
+    return first

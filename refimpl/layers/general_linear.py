@@ -18,7 +18,7 @@ from ..movement import Broadcast, SumReduce
 from ..partition import Partition
 from ..space import Space
 from .bilinear import Bilinear, from_owners
-from .feature_product import FeatureProduct
+from .feature_product import FeatureProduct, read_features
 from .linear import uniform_weights
 from .spread import Spread
 
@@ -71,12 +71,3 @@ def in_rows(X: Space) -> Space:
 def with_batch(P: Partition, axes: int) -> Partition:
     """``P`` with ones in front, so that its grid has ``axes`` axes."""
     return P.reshape((1,) * (axes - len(P.shape)) + P.shape)
-
-
-def read_features(who: object, X: Space, out: int) -> None:
-    """ValueError where the last axis of X cannot be contracted: ghosts or gaps in it, or no axis, or out < 1."""
-    name = type(who).__name__
-    if X.ndim < 1 or out < 1:
-        raise ValueError(f"{name}: expected out >= 1 from the last axis of a tensor, got out = {out} and {X!r}")
-    if not X.covers_once(X.ndim - 1):
-        raise ValueError(f"{name}: blocks {list(X.blocks[-1])} of the last axis of {X!r} leave gaps or overlap")
