@@ -45,7 +45,12 @@ def halos(comm: MPI.Comm) -> Iterator[Case]:
 
 def repartitions(comm: MPI.Comm) -> Iterator[Case]:
     """Axis 0 becomes whole where the last axis was; on four ranks and three axes, axis 1 stays cut."""
-    shapes = (((64, 64), "float64"), ((1024, 1024), "float64"), ((64, 64, 20), "float32"), ((64, 64, 64, 20), "float32"))
+    shapes = (
+        ((64, 64), "float64"),
+        ((1024, 1024), "float64"),
+        ((64, 64, 20), "float32"),
+        ((64, 64, 64, 20), "float32"),
+    )
     for shape, dtype in shapes:
         pencils = comm.size == 4 and len(shape) == 3
         P = ri.Partition(comm, (2, 2) if pencils else (comm.size,))
