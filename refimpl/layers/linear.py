@@ -90,7 +90,7 @@ class Linear(Layer):
         """``a`` as (axes before, axis, axes after): a stack of matrices whose columns the weight acts on."""
         xp, s = namespace(a), a.shape
         if self.axis == a.ndim - 1:
-            return xp.reshape(a, (prod(s[:-1]), s[-1])).T[None]
+            return xp.reshape(a, (prod(s[:-1]), s[-1])).T[None, ...]
         return xp.reshape(a, (prod(s[: self.axis]), s[self.axis], prod(s[self.axis + 1 :])))
 
 
