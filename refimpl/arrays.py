@@ -1,7 +1,8 @@
 """Which array library holds a block: NumPy, CuPy, torch, or any other that follows the array-API standard.
 
 Everything above this file asks three questions only: which functions belong to this block (``namespace``), what does it
-look like to MPI (``to_host``), and how does the answer get back (``from_host``).
+look like to MPI (``to_host``), and how does the answer get back (``from_host``). What a function of the standard cannot do,
+or NumPy does faster, is done on the host: to_host, NumPy, from_host (a space's ``adopt``), said and not implied.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 
 Array = Any  # a NumPy array, or a block of another library that follows the array-API standard
+HostArray = np.ndarray  # an array in the host's memory, as MPI, files and the caller of ``gather`` have it
 
 
 def namespace(x: Array) -> ModuleType:
@@ -32,6 +34,12 @@ def is_array(x: object) -> bool:
     return is_array_api_obj(x)
 
 
+def library(of: Array | ModuleType) -> str:
+    """``numpy``, ``torch``, ..: whose block this is, or whose namespace."""
+    module = of.__name__ if isinstance(of, ModuleType) else type(of).__module__
+    return module.removeprefix("array_api_compat.").partition(".")[0]
+
+
 def dtype_name(x: Array) -> str:
     """``float64`` for NumPy's, CuPy's and torch's float64 alike."""
     return str(x.dtype).rsplit(".", 1)[-1]
@@ -45,7 +53,7 @@ def to_host(x: Array) -> np.ndarray:
         if hasattr(x, "get"):  # CuPy refuses an implicit copy from the device
             x = x.get()
         elif hasattr(x, "cpu"):  # torch
-            x = x.detach().cpu().resolve_conj().numpy()
+            x = x.detach().cpu().resolve_conj().resolve_neg().numpy()
         else:
             x = np.from_dlpack(x)
     return x if x.flags.c_contiguous else np.ascontiguousarray(x)
@@ -64,5 +72,8 @@ def fresh(x: Array) -> Array:
 
 
 def from_host(a: np.ndarray, xp: ModuleType = np, device: object = None) -> Array:
-    """The NumPy array ``a`` as a block of library ``xp``."""
-    return a if xp is np else xp.asarray(a, device=device)
+    """The NumPy array ``a`` as a block of library ``xp``; its own memory, where the library can have that."""
+    if xp is np:
+        return a
+    plain = a.flags.c_contiguous and a.flags.writeable  # torch takes no other
+    return xp.asarray(a if plain else a.copy(), device=device)

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from . import wire
-from .arrays import Array, dtype_name, from_host, is_array, to_host
+from .arrays import Array, dtype_name, from_host, is_array, library, to_host
 from .partition import Partition, blocks, whole_numbers
 from .random_numbers import split, uniform_pairs
 
@@ -262,8 +262,8 @@ class Space(VectorSpace):
         if isinstance(x, np.ndarray) and self.xp is np and (x.dtype, x.shape) == (self.dtype, self.local_shape):
             return None
         got = f"{dtype_name(x)}{list(x.shape)}" if is_array(x) else type(x).__name__
-        if self.xp is np and is_array(x) and not isinstance(x, (np.ndarray, np.generic)):
-            got += f" of {type(x).__module__.partition('.')[0]}"
+        if is_array(x) and library(x) != library(self.xp):
+            got += f" of {library(x)}"
         expected = f"{self.dtype.name}{list(self.local_shape)}"
         where = f"{who} on rank {self.comm.rank}"
         return None if got == expected else ValueError(f"{where}: expected {expected}, got {got}")

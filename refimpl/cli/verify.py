@@ -42,9 +42,8 @@ def run(args: argparse.Namespace) -> int:
 
 def movements(comm: Any) -> Iterator[tuple]:
     """(name, spaces, operator, exact, chain) for each data movement, in blocks of unequal size."""
+    from .. import Partition, Space
     from .. import movement as m
-    from ..partition import Partition
-    from ..space import Space
 
     P = Partition(comm, (1, comm.size) if comm.size < 4 else (2, comm.size // 2))
     X = Space(P, (7, 11))

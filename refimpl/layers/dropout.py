@@ -34,7 +34,7 @@ class Dropout(Layer):
         super().__init__(X, X)
         self.p, self.seed = p, seed
         self.uniforms = X.replace(dtype="float64", xp=np, device=None)
-        step = Space(X.partition.face(()), (), cuts=())
+        step = X.replace(partition=X.partition.face(()), shape=(), dtype="float64", cuts=(), blocks={})
         self.statistics_spaces, self.statistics = {"step": step}, {"step": step.zeros()}
         self.tell = Broadcast(step, X.partition)
 

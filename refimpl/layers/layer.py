@@ -17,11 +17,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
-
-import numpy as np
+from math import prod
 
 from .. import wire
-from ..arrays import Array
+from ..arrays import Array, HostArray
 from ..operator import Operator, Traffic
 from ..space import Product, Space
 
@@ -88,12 +87,12 @@ class Layer:
         """What this rank sends in J.forward and in J.adjoint."""
         return Traffic()
 
-    def state(self) -> dict[str, np.ndarray | None]:
+    def state(self) -> dict[str, HostArray | None]:
         """All parameters and statistics as global arrays on rank 0 (None elsewhere), whatever the partition."""
         blocks = self.parameters | self.statistics
         return {name: space.gather(blocks[name]) for name, space in self._owned().items()}
 
-    def load_state(self, arrays: dict[str, np.ndarray] | None) -> None:
+    def load_state(self, arrays: dict[str, HostArray] | None) -> None:
         """Take global arrays given on rank 0. ValueError on all ranks where a name or a shape does not fit."""
         comm, problem = self.domain.comm, None
         if comm.rank == 0 and set(arrays or {}) != set(self._owned()):
@@ -111,8 +110,8 @@ class Layer:
     @property
     def parameter_count(self) -> int:
         """Real numbers that are learned; a complex one counts as two."""
-        sizes = ((np.prod(s.shape, dtype=int), s.dtype.kind) for s in self.parameter_spaces.values())
-        return int(sum(n * (2 if kind == "c" and self.domain.field == "real" else 1) for n, kind in sizes))
+        sizes = ((prod(s.shape), s.dtype.kind) for s in self.parameter_spaces.values())
+        return sum(n * (2 if kind == "c" and self.domain.field == "real" else 1) for n, kind in sizes)
 
 
 class Jacobian(Operator):

@@ -36,16 +36,16 @@ class Functional(Operator):
 
     def __init__(self, X: Space, g: Array) -> None:
         self.domain, self.gradient = X, g
-        self.range = Space(Partition(X.comm, ()), ())
+        self.range = X.replace(partition=Partition(X.comm, ()), shape=(), dtype="float64", cuts=(), blocks={})
         self.tell = Broadcast(self.range, X.partition)
 
-    def forward(self, dx: Array) -> np.ndarray:  # dL = sum over ranks of <g_p, dx_p>
+    def forward(self, dx: Array) -> Array:  # dL = sum over ranks of <g_p, dx_p>
         self.domain.check(dx, self)
         with wire.unchecked():
-            return self.tell.adjoint(np.array(self.domain.local_inner(self.gradient, dx)))
+            return self.tell.adjoint(self.range.adopt(np.array(self.domain.local_inner(self.gradient, dx))))
 
-    def adjoint(self, c: float) -> Array:  # dx_p = c g_p, with the c of rank 0
-        c = np.array(float(c)) if isinstance(c, Real) else c
+    def adjoint(self, c: float | Array) -> Array:  # dx_p = c g_p, with the c of rank 0
+        c = self.range.adopt(np.array(float(c))) if isinstance(c, Real) else c
         self.range.check(c, self)
         with wire.unchecked():
             return self.gradient * float(self.tell.forward(c))

@@ -121,22 +121,24 @@ class Difference(Operator):
         self.domain.check(x, self)
         with wire.unchecked():
             x = self.halo.forward(x)
-        y, n = self.range.zeros(), self.quotients
-        y[self._at(0, n)] = (x[self._at(1, n + 1)] - x[self._at(0, n)]) / self.h
+        y = self.range.zeros()
+        y[self._at(0)] = (x[self._at(1)] - x[self._at(0)]) / self.h
         return y
 
     def adjoint(
         self, y: Array
     ) -> Array:  # x_{i+1} += y_i / h,  x_i -= y_i / h;  then the ghosts go back to their owners
         self.range.check(y, self)
-        x, n = self.halo.range.zeros(), self.quotients
-        x[self._at(1, n + 1)] += y[self._at(0, n)] / self.h
-        x[self._at(0, n)] -= y[self._at(0, n)] / self.h
+        x = self.halo.range.zeros()
+        x[self._at(1)] += y[self._at(0)] / self.h
+        x[self._at(0)] -= y[self._at(0)] / self.h
         with wire.unchecked():
             return self.halo.adjoint(x)
 
     def traffic(self) -> Traffic:
         return self.halo.traffic()
 
-    def _at(self, start: int, stop: int) -> tuple[slice, ...]:
-        return (slice(None),) * self.axis + (slice(start, stop),)
+    def _at(self, shift: int) -> tuple:
+        """The quotients' places, moved by ``shift``."""
+        n = self.quotients
+        return (slice(None),) * self.axis + (slice(shift, shift + n) if n else slice(0, 0), ...)

@@ -23,14 +23,13 @@ from typing import Any
 import numpy as np
 
 from .. import wire
+from ..arrays import Array, to_host
 from ..space import Box, Space
 
 KEEP = 2  # committed checkpoints that stay
 
 
-def save(
-    folder: Path, step: int, spaces: dict[str, Space], blocks: dict[str, np.ndarray], extra: dict[str, Any]
-) -> Path:
+def save(folder: Path, step: int, spaces: dict[str, Space], blocks: dict[str, Array], extra: dict[str, Any]) -> Path:
     """Commit the ``blocks`` of ``spaces`` and the JSON-able ``extra``; collective. OSError on all ranks where it fails."""
     comm = next(iter(spaces.values())).comm
     final = Path(folder) / f"step-{step:06d}"
@@ -47,7 +46,7 @@ def committed(folder: Path) -> list[Path]:
     return sorted((p for p in Path(folder).glob("step-*") if p.suffix == "" and p.is_dir()), reverse=True)
 
 
-def load_newest(folder: Path, spaces: dict[str, Space]) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
+def load_newest(folder: Path, spaces: dict[str, Space]) -> tuple[dict[str, Array], dict[str, Any]] | None:
     """What ``load`` gives of the newest checkpoint that is not damaged; None where there is none at all; collective.
 
     Says on rank 0 which ones it passes over. Raises OSError on all ranks where all are damaged, and what ``load`` raises.
@@ -66,7 +65,7 @@ def load_newest(folder: Path, spaces: dict[str, Space]) -> tuple[dict[str, np.nd
     return None
 
 
-def load(path: Path, spaces: dict[str, Space]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def load(path: Path, spaces: dict[str, Space]) -> tuple[dict[str, Array], dict[str, Any]]:
     """This rank's blocks of ``spaces`` and the ``extra`` of a committed checkpoint; collective.
 
     Raises OSError on all ranks where a file is missing or damaged, ValueError where names or shapes do not fit.
@@ -94,8 +93,9 @@ def _write_blocks(partial: Path, spaces: dict[str, Space], blocks: dict[str, np.
     file, arrays = partial / f"rank-{rank}.h5", {}
     with h5py.File(file, "w") as out:
         for name, space in spaces.items():
-            if blocks[name].size and _is_owner(space):
-                out.create_dataset(name, data=blocks[name])
+            block = to_host(blocks[name])
+            if block.size and _is_owner(space):
+                out.create_dataset(name, data=block)
                 arrays[name] = {"shape": space.shape, "dtype": space.dtype.name, "box": space.local_box}
     _sync(file)
     return {"name": file.name, "sha256": _digest(file), "arrays": arrays}
@@ -144,7 +144,7 @@ def _check_files(path: Path, files: list[dict[str, Any]]) -> None:
             raise OSError(f"{path / file['name']} is damaged: its sha256 is not the one that was committed")
 
 
-def _read_block(path: Path, index: dict[str, Any], name: str, space: Space) -> np.ndarray:
+def _read_block(path: Path, index: dict[str, Any], name: str, space: Space) -> Array:
     """The block of ``space`` from every stored box that overlaps it."""
     import h5py
 
@@ -165,7 +165,7 @@ def _read_block(path: Path, index: dict[str, Any], name: str, space: Space) -> n
             filled += int(np.prod([b - a for a, b in overlap]))
     if filled != block.size:
         raise ValueError(f"checkpoint {path}: {name} covers {filled} of the {block.size} numbers that are needed")
-    return block
+    return space.adopt(block)
 
 
 def _within(box: Any, outer: Box) -> tuple[slice, ...]:

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import wire
+from ..arrays import Array
 from ..space import Space
 
 INPUTS = ("permeability_x", "permeability_z", "depth", "well_rate")
@@ -95,7 +96,7 @@ class Dataset:
                 sums[k, :, i] = f.size, f.sum(), np.square(f).sum()
         return sums
 
-    def read(self, views: Sequence[View], X: Space, Y: Space, scaling: Scaling) -> tuple[np.ndarray, np.ndarray]:
+    def read(self, views: Sequence[View], X: Space, Y: Space, scaling: Scaling) -> tuple[Array, Array]:
         """This rank's blocks of the inputs (in X) and targets (in Y) of ``views``, one for each of the batch.
 
         Raises ValueError where their number is not the batch of X, ValueError or OSError on all ranks where a file fails.
@@ -103,13 +104,13 @@ class Dataset:
         if not len(views) == X.shape[0] == Y.shape[0]:
             raise ValueError(f"Dataset.read: expected {X.shape[0]} views, one for each of the batch, got {len(views)}")
 
-        def blocks() -> tuple[np.ndarray, np.ndarray]:
+        def blocks() -> tuple[Array, Array]:
             x, y = np.zeros(X.local_shape, X.dtype), np.zeros(Y.local_shape, Y.dtype)
             if X.partition.active:
                 for row, b in enumerate(range(*X.local_box[0])):
                     x[row] = self._inputs(views[b], X, scaling)
                     y[row] = self._targets(views[b], Y)
-            return x, y
+            return X.adopt(x), Y.adopt(y)
 
         return wire.together(self.comm, blocks)
 

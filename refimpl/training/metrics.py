@@ -7,9 +7,7 @@ Reference    Grady et al., arXiv 2204.01205, use the relative L2 error for CO2 s
 
 from __future__ import annotations
 
-import numpy as np
-
-from ..arrays import Array
+from ..arrays import Array, namespace
 from ..space import Space
 
 PLUME = 0.01  # saturation from which a cell counts as reached
@@ -25,6 +23,7 @@ def relative_l2(X: Space, prediction: Array, target: Array) -> float:
 
 def plume_mae(X: Space, prediction: Array, target: Array) -> float:
     """The mean of |p - t| where t > 0.01; nan where nothing was reached."""
-    plume = (target > PLUME).astype(X.dtype)
+    xp = namespace(target)
+    plume = xp.astype(target > PLUME, target.dtype)
     cells = X.inner(plume, plume)
-    return X.inner(plume, np.abs(prediction - target)) / cells if cells else float("nan")
+    return X.inner(plume, xp.abs(prediction - target)) / cells if cells else float("nan")

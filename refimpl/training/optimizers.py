@@ -11,10 +11,11 @@ Reference    Kingma and Ba, arXiv 1412.6980; Loshchilov and Hutter, arXiv 1711.0
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import cos, pi
+from math import cos, isfinite, pi
 
 import numpy as np
 
+from ..arrays import Array, contiguous, namespace
 from ..layers.layer import Blocks
 from ..space import Product
 
@@ -30,9 +31,8 @@ class AdamW:
 
     def start(self, parameters: Blocks) -> tuple[Blocks, Blocks]:
         """The moments (m, v) before the first step: zero."""
-        return {k: np.zeros_like(w) for k, w in parameters.items()}, {
-            k: np.zeros_like(w) for k, w in parameters.items()
-        }
+        first, second = ({k: namespace(w).zeros_like(w) for k, w in parameters.items()} for _ in "mv")
+        return first, second
 
     def step(
         self, parameters: Blocks, gradients: Blocks, moments: tuple[Blocks, Blocks], t: int, rate: float
@@ -43,26 +43,42 @@ class AdamW:
         new = {}
         for k, w in parameters.items():
             m, v = _as_real(first[k]) / (1 - self.beta1**t), _as_real(second[k]) / (1 - self.beta2**t)
-            direction = m / (np.sqrt(v) + self.epsilon) + self.weight_decay * _as_real(w)
-            new[k] = (_as_real(w) - rate * direction).astype(m.dtype).view(w.dtype).reshape(w.shape)
+            direction = m / (namespace(v).sqrt(v) + self.epsilon) + self.weight_decay * _as_real(w)
+            new[k] = _like(w, _as_real(w) - rate * direction)
         return new, (first, second)
 
 
-def _as_real(a: np.ndarray) -> np.ndarray:
-    """A complex array as the flat array of its real and imaginary parts; a real one flat."""
-    return np.ascontiguousarray(a).ravel().view(a.real.dtype)
+def _as_real(a: Array) -> Array:
+    """A complex block with its real and imaginary parts along a last axis; a real one as it is."""
+    xp = namespace(a)
+    if not xp.isdtype(a.dtype, "complex floating"):
+        return a
+    if xp is np:  # a view
+        return contiguous(a).view(a.real.dtype).reshape(*a.shape, 2)
+    return xp.stack([xp.real(a), xp.imag(a)], axis=-1)
 
 
-def _squares(g: np.ndarray) -> np.ndarray:
-    return np.square(_as_real(g)).view(g.dtype).reshape(g.shape)
+def _like(w: Array, parts: Array) -> Array:
+    """What ``_as_real`` makes ``parts`` of, for a block of the dtype and shape of ``w``."""
+    xp = namespace(w)
+    if not xp.isdtype(w.dtype, "complex floating"):
+        return xp.reshape(parts, w.shape)
+    if xp is np:
+        return parts.view(w.dtype).reshape(w.shape)
+    return parts[..., 0] + 1j * parts[..., 1]
+
+
+def _squares(g: Array) -> Array:
+    parts = _as_real(g)
+    return _like(g, parts * parts)
 
 
 def clip(space: Product, gradients: Blocks, limit: float) -> tuple[Blocks, float]:
     """The gradients scaled to a norm of at most ``limit``, and their norm before; collective."""
     norm = space.norm(gradients)
-    if norm <= limit or not np.isfinite(norm):
+    if norm <= limit or not isfinite(norm):
         return gradients, norm
-    return {k: g * g.real.dtype.type(limit / norm) for k, g in gradients.items()}, norm
+    return {k: g * (limit / norm) for k, g in gradients.items()}, norm
 
 
 def cosine_schedule(step: int, steps: int, peak: float, warmup: int) -> float:

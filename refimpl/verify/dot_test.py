@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays import to_host
 from ..operator import Operator
 from ..space import VectorSpace
 
@@ -59,14 +60,14 @@ def normal(space: VectorSpace, seed: int) -> Any:
     return space.random(seed, copies="independent")
 
 
-def small_integers(space: VectorSpace, seed: int) -> Any:
-    """Integer-valued numbers of modulus below about 40, independent in every copy and ghost."""
+def small_integers(space: VectorSpace, seed: int, copies: str = "independent") -> Any:
+    """Integer-valued numbers of modulus below about 40, independent in every copy and ghost, or equal."""
 
     def rounded(a: Any) -> Any:
-        a = 4 * np.asarray(a)
+        a = 4 * to_host(a)
         return (np.rint(a.real) + 1j * np.rint(a.imag) if a.dtype.kind == "c" else np.rint(a)).astype(a.dtype)
 
-    return combine_spaces(lambda X, a: X.adopt(rounded(a)), space, normal(space, seed))
+    return combine_spaces(lambda X, a: X.adopt(rounded(a)), space, space.random(seed, copies))
 
 
 def combine_spaces(function: Any, space: Any, x: Any) -> Any:

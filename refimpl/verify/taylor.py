@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from .. import wire
+from ..arrays import namespace, to_host
 from ..operator import combine
 from .dot_test import epsilon
 
@@ -54,9 +55,9 @@ def taylor_test(F: Any, x: Any, seed: int = 0, halvings: int = 8, first: float =
     remainders = []
     try:
         for h in steps:
-            F.parameters = {name: kept[name] + kept[name].dtype.type(h) * d[name] for name in spaces}
-            moved = F(combine(lambda a, b, h=h: a + a.dtype.type(h) * b, F.domain, x, d["x"]))
-            remainders.append(F.range.norm(moved - y - y.dtype.type(h) * Jd))
+            F.parameters = {name: kept[name] + h * d[name] for name in spaces}
+            moved = F(combine(lambda a, b, h=h: a + h * b, F.domain, x, d["x"]))
+            remainders.append(F.range.norm(moved - y - h * Jd))
     finally:
         F.parameters = kept
     floor = 1e3 * epsilon(F.range) * max(F.range.norm(y), F.range.norm(Jd) * first)
@@ -73,8 +74,8 @@ def complex_step_gap(F: Any, F_complex: Any, x: Any, seed: int = 0, step: float 
     _, J = F.linearize(x)
     d = J.domain.random(seed)
     F_complex.parameters = {name: F.parameters[name] + 1j * step * d[name] for name in F.parameter_spaces}
-    exact = F_complex(x + 1j * step * d["x"]).imag / step
+    exact = namespace(x).imag(F_complex(x + 1j * step * d["x"])) / step
     Jd = J.forward(d)
-    largest = [float(np.max(np.abs(a), initial=0)) for a in (exact - Jd, Jd)]
+    largest = [float(np.max(np.abs(to_host(a)), initial=0)) for a in (exact - Jd, Jd)]
     gap, size = np.max(wire.pool(F.range.comm, largest), axis=0)
     return float(gap / max(size, 1e-300))
