@@ -12,7 +12,7 @@ CLEAN  := env $(foreach name,$(filter PMI_% PMIX_% HYDRA_% OMPI_%,$(.VARIABLES))
 # any name as one word of the shell
 quoted  = '$(subst ','\'',$(1))'
 
-.PHONY: help demo test lint tutorials clean
+.PHONY: help demo test arrays lint tutorials clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*##/\t/'
@@ -28,6 +28,10 @@ demo: .venv/ready  ## the main job, end to end; TOPS=FILE for a real top surface
 
 test: .venv/ready  ## the whole suite on 1, 2, 3, 4 and 6 ranks, in one mpiexec
 	$(CLEAN) $(call yield,$(RANKS)) $(BIN)/mpiexec -n $(RANKS) $(BIN)/python -m pytest --sizes $(SIZES) $(ARGS)
+
+arrays: .venv/ready  ## the suite on blocks of array-api-strict, and of torch where it is installed
+	for library in array_api_strict $$($(BIN)/python -c 'import importlib.util as u; print("torch" * (u.find_spec("torch") is not None))'); do \
+	$(CLEAN) $(call yield,$(RANKS)) $(BIN)/mpiexec -n $(RANKS) $(BIN)/python -m pytest --sizes $(SIZES) --arrays $$library $(ARGS) || exit 1; done
 
 lint: .venv/ready  ## style, format and types
 	$(BIN)/ruff check .

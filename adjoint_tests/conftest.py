@@ -2,6 +2,7 @@
 
 mpiexec -n 6 python -m pytest --sizes 1,2,3,4,6         all team sizes
 python -m pytest                                        one rank
+python -m pytest --arrays torch                         the theorems on blocks of another array library
 SPMD_PROFILE=nightly mpiexec -n 8 python -m pytest      random seeds, many examples
 """
 
@@ -11,3 +12,12 @@ from refimpl.verify import spmd
 
 settings.register_profile("refimpl", spmd.profile())  # also for the property tests of one rank
 settings.load_profile("refimpl")
+
+# what has no blocks, has them on the host by its nature (files, pictures, the solvers), or chooses the library itself
+HOST = ("arrays", "cli", "draw", "generate", "geology", "partition", "spmd", "torch", "tutorials", "two_phase", "wire")
+collect_ignore = []
+
+
+def pytest_configure(config):
+    if config.getoption("--arrays") != "numpy":
+        collect_ignore.extend(f"test_{name}.py" for name in HOST)

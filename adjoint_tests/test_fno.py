@@ -11,6 +11,7 @@ from theorems import GRIDS, Planted, assert_derivative_is_honest, relative, same
 
 import refimpl as ri
 from refimpl import verify, wire
+from refimpl.arrays import namespace, to_host
 from refimpl.models import FNO
 from refimpl.verify import spmd
 
@@ -163,11 +164,11 @@ def test_the_number_of_weights_is_that_of_the_formula():
 
 
 WRONG = {
-    "another dtype": lambda w, rank: w.real.astype("float32"),
-    "another shape": lambda w, rank: w.T.copy(),
+    "another dtype": lambda w, rank: namespace(w).astype(abs(w), namespace(w).float32),
+    "another shape": lambda w, rank: namespace(w).zeros((5, 5)),
     "on the owner alone": lambda w, rank: w[..., :1] if rank == 0 else w,
-    "on another rank alone": lambda w, rank: np.zeros((5, 5)) if rank == 1 else w,
-    "no array": lambda w, rank: w.tolist(),
+    "on another rank alone": lambda w, rank: namespace(w).zeros((5, 5)) if rank == 1 else w,
+    "no array": lambda w, rank: to_host(w).tolist(),
 }
 
 

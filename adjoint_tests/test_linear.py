@@ -8,6 +8,7 @@ from theorems import Planted, assert_adjoint, assert_close, assert_derivative_is
 
 import refimpl as ri
 from refimpl import verify, wire
+from refimpl.arrays import fresh, namespace
 from refimpl.layers import Linear
 from refimpl.verify import spmd
 
@@ -85,7 +86,7 @@ def test_a_state_moves_between_partitions_and_what_does_not_fit_is_refused(team)
     state = F.state()
     G.load_state(state)
     assert all(np.array_equal(a, b) for a, b in zip(G.state().values(), state.values(), strict=True) if team.rank == 0)
-    before = F.parameters["W"].copy()
+    before = fresh(F.parameters["W"])
     root = team.rank == 0
     for bad in ({}, None, {"W": np.zeros((3, 5))}, {"W": np.zeros((3, 5)), "b": np.zeros(3), "c": np.zeros(1)}):
         text = same_text(team, lambda bad=bad: F.load_state(bad if root else None))
@@ -151,6 +152,7 @@ def test_an_adjoint_that_does_not_conjugate_or_transpose_is_rejected(team):
     F.parameters["W"] = F.parameter_spaces["W"].random(1)
     _, J = F.linearize(X.random(1))
     W = wire.share(team, F.state()["W"])
-    for M in (W.T, W.conj()):
+    W, conj = X.adopt(W), namespace(J.range.zeros()).conj
+    for M in (W.T, conj(W)):
         assert not verify.dot_test(Planted(J, lambda dy, M=M: (dy @ M.T, J.adjoint(dy)[1])))
-    assert verify.dot_test(Planted(J, lambda dy: (dy @ W.conj(), J.adjoint(dy)[1])))
+    assert verify.dot_test(Planted(J, lambda dy: (dy @ conj(W), J.adjoint(dy)[1])))

@@ -5,6 +5,7 @@ import pytest
 from theorems import Planted, assert_exact_adjoint, assert_rejected, same_text
 
 import refimpl as ri
+from refimpl.arrays import fresh
 from refimpl.movement.memory import Add, Allocate, Clear, Copy, Move
 
 
@@ -95,7 +96,7 @@ def test_only_add_sends_and_what_it_sends_is_predicted(team):
             (operator.forward, operator.traffic().forward),
             (operator.adjoint, operator.traffic().adjoint),
         ):
-            before = {name: block.copy() for name, block in x.items()}
+            before = {name: fresh(block) for name, block in x.items()}
             with ri.counting() as count:
                 y = apply(x)
             assert count.total == predicted

@@ -63,7 +63,10 @@ def test_a_wrong_block_on_one_rank_is_the_same_error_on_all_and_names_the_operat
     A, last = OPERATORS[name](team, "float64"), team.size - 1
     V = A.domain if side == "forward" else A.range
     shape = wire.pool(team, list(V.local_shape))[last]
-    for bad, got in ((np.zeros((5, 9)), "float64[5, 9]"), (V.zeros().astype("float32"), f"float32{shape}")):
+    for bad, got in (
+        (V.adopt(np.zeros((5, 9))), "float64[5, 9]"),
+        (V.replace(dtype="float32").zeros(), f"float32{shape}"),
+    ):
         block = bad if team.rank == last else V.zeros()
         text = same_text(team, lambda block=block: getattr(A, side)(block))
         assert text == f"{name.split()[0]} on rank {last}: expected float64{shape}, got {got}"

@@ -11,6 +11,7 @@ from theorems import GRIDS, Planted, assert_derivative_is_honest, same_text
 
 import refimpl as ri
 from refimpl import layers, verify
+from refimpl.arrays import namespace, to_host
 from refimpl.layers.pointwise import TILE, gelu, gelu_and_slope
 from refimpl.verify import spmd
 
@@ -56,9 +57,9 @@ def test_value_and_derivative_are_the_formulas(team, case, name):
     value, slope = EXACT[layer]
     y, J = layer(X).linearize(x)
     tolerance = dict(rtol=1e-6, atol=4e-7) if case.dtype == "float32" else dict(rtol=1e-14, atol=1e-15)
-    assert np.allclose(y, value(x.astype("float64")), **tolerance)
+    assert np.allclose(y, value(to_host(x).astype("float64")), **tolerance)
     dx, gradients = J.adjoint(dy)
-    assert gradients == {} and np.allclose(dx, slope(x.astype("float64")) * dy, **tolerance)
+    assert gradients == {} and np.allclose(dx, slope(to_host(x).astype("float64")) * to_host(dy), **tolerance)
     assert_derivative_is_honest(layer(X), case.seed)
 
 
@@ -104,7 +105,7 @@ def test_far_out_no_layer_overflows_or_loses_its_accuracy(layer, dtype):
     x = np.array([-1e4, -80, -40, -12, 12, 40, 80, 1e4], dtype)
     with warnings.catch_warnings(), np.errstate(all="raise", under="ignore"):
         warnings.simplefilter("error")
-        y, J = layer(X).linearize(x)
+        y, J = layer(X).linearize(X.adopt(x))
         slopes = J.adjoint(X.zeros() + 1)[0]
     with np.errstate(all="ignore"):
         value, slope = (f(x.astype("float64")) for f in EXACT[layer])
@@ -126,20 +127,21 @@ def test_on_complex_spaces_the_adjoint_conjugates_the_slope(team, field):
 
 def test_relu_is_zero_at_zero_and_at_minus_infinity():
     X = ri.Space(ri.Partition(ri.wire.mpi().COMM_SELF, (1,)), (4,))
-    y, J = layers.ReLU(X).linearize(np.array([-np.inf, -2, 0, np.inf]))
-    assert y.tolist() == [0, 0, 0, np.inf] and J.adjoint(np.ones(4))[0].tolist() == [0, 0, 0, 1]
+    y, J = layers.ReLU(X).linearize(X.adopt(np.array([-np.inf, -2, 0, np.inf])))
+    assert to_host(y).tolist() == [0, 0, 0, np.inf]
+    assert to_host(J.adjoint(X.zeros() + 1)[0]).tolist() == [0, 0, 0, 1]
 
 
 @pytest.mark.parametrize("layer", [layer for layer in EXACT if layer is not layers.Identity])
 def test_taylor_remainders_fall_with_slope_2_away_from_kinks(team, layer):
     X = ri.Space(ri.Partition(team, GRIDS[team.size]), (6, 7))
     x = X.random(3)
-    assert verify.taylor_test(layer(X), x + np.sign(x), first=0.02)
+    assert verify.taylor_test(layer(X), x + namespace(x).sign(x), first=0.02)
 
 
 def test_a_slope_that_is_left_out_or_taken_elsewhere_or_wrong_by_a_billionth_is_rejected(team):
     X = ri.Space(ri.Partition(team, GRIDS[team.size]), (6, 7))
     F, x = layers.GELU(X), X.random(3)
     y, J = F.linearize(x)
-    for slope in (1, exact_slope(y), exact_slope(x) * (1 + 1e-9)):
+    for slope in (1, X.adopt(exact_slope(to_host(y))), X.adopt(exact_slope(to_host(x))) * (1 + 1e-9)):
         assert not verify.dot_test(Planted(J, lambda dy, slope=slope: (slope * dy, {})))

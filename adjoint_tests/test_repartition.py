@@ -17,6 +17,7 @@ from theorems import (
 
 import refimpl as ri
 from refimpl import wire
+from refimpl.arrays import fresh
 from refimpl.verify import spmd
 from refimpl.verify.dot_test import small_integers
 
@@ -134,4 +135,4 @@ def test_what_is_no_repartition_is_refused(team):
 def test_blocks_in_reverse_order_are_rejected(team):
     X = ri.Space(ri.Partition(team, (team.size,)), (2 * team.size,))
     T = ri.Repartition(X, ri.Partition(team, (team.size,), ranks=range(team.size)[::-1]))
-    assert_rejected(Planted(T, lambda y: y.copy()))
+    assert_rejected(Planted(T, fresh))

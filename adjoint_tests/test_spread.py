@@ -7,8 +7,10 @@ import strategies
 from theorems import GRIDS, Planted, assert_exact_adjoint, assert_honest, assert_rejected, whole
 
 import refimpl as ri
+from refimpl.arrays import to_host
 from refimpl.layers.spread import Spread
 from refimpl.verify import spmd
+from refimpl.verify.dot_test import small_integers
 
 
 @st.composite
@@ -26,7 +28,7 @@ def test_adjoint_of_a_spread_adds_the_copies_and_every_number_has_one_owner(team
     assert_honest(B, case.seed)
     assert B.domain.shape == tuple(X.shape[i] for i in axes)
     assert sum(ri.wire.pool(team, B.domain.local_size)) == np.prod(B.domain.shape)
-    w, x = B.domain.random(case.seed), X.random(case.seed + 1)
+    w, x = (small_integers(V, case.seed, copies="equal") for V in (B.domain, X))
     spread = B.forward(w)
     product = whole(X, spread * x)
     ones = [n if i in axes else 1 for i, n in enumerate(X.shape)]
@@ -38,4 +40,4 @@ def test_keeping_the_owners_copy_is_rejected(team):
     X = ri.Space(ri.Partition(team, GRIDS[team.size]), (6, 6))
     axis = 0 if GRIDS[team.size][1] > 1 else 1
     B = Spread(X, (axis,))
-    assert_rejected(Planted(B, lambda z: z.reshape(-1)[: B.domain.local_size].copy()))
+    assert_rejected(Planted(B, lambda z: B.domain.adopt(to_host(z).ravel()[: B.domain.local_size])))

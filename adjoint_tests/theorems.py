@@ -1,10 +1,14 @@
 """What every operator must be, as assertions that the tests of several operators share."""
 
+from importlib import import_module
+from importlib.util import find_spec
+
 import numpy as np
 import pytest
 
 import refimpl as ri
 from refimpl import verify, wire
+from refimpl.arrays import contiguous, fresh, library, namespace, to_host
 from refimpl.operator import Operator
 from refimpl.verify.dot_test import small_integers
 
@@ -43,7 +47,7 @@ def cut(array, box, boundary="zero"):
 def assembled(Y, y, boundary="zero"):
     """The global array, on every rank, to which every block of every rank is *added* in its place."""
     total = np.zeros(Y.shape, Y.dtype)
-    blocks = wire.pool(Y.comm, y)
+    blocks = wire.pool(Y.comm, to_host(y))
     for rank, box in Y.boxes.items():
         read = [read_at(n, start, stop, boundary) for n, (start, stop) in zip(Y.shape, box, strict=True)]
         inside = [ok for _, ok in read]
@@ -75,17 +79,17 @@ def assert_honest(A, seed=0):
     """A and A* send what they predict, vote once, leave their argument alone, whatever its memory, and give a fresh block."""
     for B in (A, A.H):
         block = B.domain.random(seed, copies="independent")
-        before = block.copy()
+        before = fresh(block)
         with ri.counting() as count:
             result = B.forward(block)
         assert count.total == B.traffic().forward and count.votes == 1
         assert np.array_equal(block, before)
-        assert (result.shape, result.dtype) == (B.range.local_shape, B.range.dtype)
-        assert not np.shares_memory(result, block)
+        assert_block_of(B.range, result)
+        assert not shares_memory(result, block)
         assert_overlaps(B, block, result)
         with ri.unchecked(), ri.counting() as silent:
-            assert np.array_equal(B.forward(reversed_and_strided(block)), result)
-            assert np.array_equal(B.forward(np.asfortranarray(block)), result)
+            for other_memory in (reversed_and_strided(block), columns_first(block)):
+                assert np.array_equal(B.forward(other_memory), result)
         assert silent.votes == 0
 
 
@@ -95,11 +99,28 @@ def assert_overlaps(A, x, y):
     assert np.array_equal(A.finish(first), y) and np.array_equal(A.finish(second), A.forward(2 * x))
 
 
+def assert_block_of(X, block):
+    """``block`` has the library, the dtype and the shape of a block of ``X``."""
+    assert X.problem(block, "result") is None
+
+
+def shares_memory(a, b):
+    return np.shares_memory(to_host(a), to_host(b))
+
+
 def reversed_and_strided(block):
-    """The same numbers in memory that runs backwards and has gaps."""
-    view = np.zeros([2 * n for n in block.shape], block.dtype)[(slice(None, None, -2),) * block.ndim]
+    """The same numbers in memory that has gaps and runs backwards (in torch's, which cannot, forwards)."""
+    step = 2 if library(block) == "torch" else -2
+    view = namespace(block).zeros(tuple(2 * n for n in block.shape), dtype=block.dtype)
+    view = view[(slice(None, None, step),) * block.ndim]
     view[...] = block
     return view
+
+
+def columns_first(block):
+    """The same numbers in Fortran's order."""
+    xp, axes = namespace(block), tuple(range(block.ndim))[::-1]
+    return xp.permute_dims(contiguous(xp.permute_dims(block, axes)), axes)
 
 
 class Planted(Operator):
@@ -127,8 +148,16 @@ def same_text(team, call, kind=ValueError):
     return texts[0]
 
 
+def library_or_skip(team, name):
+    """A module that need not be installed; all ranks skip where a rank has none."""
+    if not all(wire.pool(team, find_spec(name) is not None)):
+        pytest.skip(f"{name} is not installed", allow_module_level=True)
+    return import_module(name)
+
+
 def relative(a, b):
     """max |a - b| / max |b|, in float64; infinite where it is not a number."""
+    a, b = to_host(a), to_host(b)
     gap, size = (float(np.max(np.abs(c), initial=0)) for c in (a - b, b))
     return gap / max(size, 1e-300) if np.isfinite(gap) else np.inf
 
@@ -136,20 +165,20 @@ def relative(a, b):
 def assert_derivative_is_honest(F, seed=0, x=None):
     """J* is the adjoint of J, both send what they predict, F(x) is the value of F.linearize(x), no argument is changed."""
     x, dy = F.domain.random(seed) if x is None else x, F.range.random(seed + 1, copies="independent")
-    kept = x.copy(), dy.copy(), {name: p.copy() for name, p in F.parameters.items()}
+    kept = fresh(x), fresh(dy), {name: fresh(p) for name, p in F.parameters.items()}
     y, J = F.linearize(x)
-    assert np.array_equal(F(x), y) and (y.shape, y.dtype) == (F.range.local_shape, F.range.dtype)
-    assert not np.shares_memory(x, y)
+    assert np.array_equal(F(x), y)
+    assert_block_of(F.range, y)
+    assert not shares_memory(x, y)
     assert_adjoint(J, seed, chain=8)
     with ri.counting() as count:
         dx, gradients = J.adjoint(dy)
     assert count.total == J.traffic().adjoint and count.votes == 1
     with ri.counting() as count:
-        J.forward(dx, gradients)
+        dy_again = J.forward(dx, gradients)
     assert count.total == J.traffic().forward and count.votes == 1
-    assert (dx.shape, dx.dtype) == (F.domain.local_shape, F.domain.dtype)
-    for name, space in F.parameter_spaces.items():
-        assert (gradients[name].shape, gradients[name].dtype) == (space.local_shape, space.dtype)
+    assert_block_of(J.domain, (dx, gradients))
+    assert_block_of(F.range, dy_again)
     assert np.array_equal(x, kept[0]) and np.array_equal(dy, kept[1])
     assert all(np.array_equal(p, kept[2][name]) for name, p in F.parameters.items())
 
