@@ -15,6 +15,7 @@ from .layer import Jacobian, Layer
 from .linear import Linear
 from .losses import BCE, L1, MSE, BCEWithLogits, CrossEntropy, Huber, KLDivergence, PoissonNLL
 from .normalization import BatchNorm, InstanceNorm, LayerNorm, RMSNorm
+from .parameter_table import ParameterTable, parameter_table
 from .pointwise import GELU, Identity, ReLU, Sigmoid, SiLU, Softplus, Tanh, TanhGELU
 from .pooling import AvgPool, MaxPool
 from .reduce_scatter_linear import ReduceScatterLinear
@@ -51,6 +52,7 @@ __all__ = [
     "MSE",
     "MaxPool",
     "Parallel",
+    "ParameterTable",
     "PoissonNLL",
     "RMSNorm",
     "ReLU",
@@ -72,4 +74,5 @@ __all__ = [
     "TruncatedFourier",
     "Upsample",
     "chain",
+    "parameter_table",
 ]

@@ -110,8 +110,12 @@ class Layer:
     @property
     def parameter_count(self) -> int:
         """Real numbers that are learned; a complex one counts as two."""
-        sizes = ((prod(s.shape), s.dtype.kind) for s in self.parameter_spaces.values())
-        return sum(n * (2 if kind == "c" and self.domain.field == "real" else 1) for n, kind in sizes)
+        return sum(map(real_numbers, self.parameter_spaces.values()))
+
+
+def real_numbers(X: Space) -> int:
+    """The numbers of a tensor; where the field is real, a complex one counts as two."""
+    return prod(X.shape) * (2 if X.dtype.kind == "c" and X.field == "real" else 1)
 
 
 class Jacobian(Operator):
