@@ -10,11 +10,23 @@ import pytest
 
 import refimpl as ri
 from refimpl import wire
-from refimpl.layers import RelativeL2
+from refimpl.layers import BatchNorm, Dropout, Linear, RelativeL2, Sequential, Tanh, chain
 from refimpl.models import FNO
-from refimpl.training import AdamW, Dataset, Progress, Scaling, Training, View, clip, cosine_schedule, fit, load_model
+from refimpl.training import (
+    AdamW,
+    Dataset,
+    Progress,
+    Scaling,
+    Training,
+    View,
+    checkpoint,
+    clip,
+    cosine_schedule,
+    fit,
+    load_model,
+)
 from refimpl.training.dataset import INPUTS, OUTPUT
-from refimpl.training.loop import batches, loss_and_gradients
+from refimpl.training.loop import batches, errors, loss_and_gradients, stored_spaces
 
 CELLS, FRAMES = (6, 5, 4), 3
 
@@ -37,16 +49,34 @@ def network(team, batch=2):
     return FNO(X, width=3, modes=(2, 2, 1, 2), blocks=1, out_timesteps=FRAMES, hidden=4)
 
 
-def train(team, folder, out, epochs, stop_after=None):
+def with_statistics(team, batch=2):
+    """A network with running statistics, and with a mask that changes at every step."""
+    X = ri.Space(ri.Partition(team, (1, 1, team.size, 1, 1, 1)), (batch, len(INPUTS), *CELLS, 1))
+    return Sequential(
+        chain(
+            X,
+            {
+                "time": lambda Y: Linear(Y, FRAMES, axis=-1, seed=1),
+                "lift": lambda Y: Linear(Y, 5, bias=False, seed=2),  # the norm takes a bias away
+                "norm": BatchNorm,
+                "tanh": Tanh,
+                "dropout": lambda Y: Dropout(Y, 0.3),
+                "out": lambda Y: Linear(Y, 1, seed=3),
+            },
+        )
+    )
+
+
+def train(team, folder, out, epochs, stop_after=None, make=network):
     data, held_out = Dataset(team, folder, "train"), Dataset(team, folder, "valid")
-    model = network(team)
+    model = make(team)
     plan = Training(epochs=epochs, warmup=2, save_every=1)
     if stop_after:
-        model_then = network(team)
+        model_then = make(team)
         interrupt = Stop(stop_after)
         with pytest.raises(Interrupted):
-            fit(interrupt.watch(model_then), network(team, 1), data, held_out, data.scaling(), plan, out)
-    progress = fit(model, network(team, 1), data, held_out, data.scaling(), plan, out)
+            fit(interrupt.watch(model_then), make(team, 1), data, held_out, data.scaling(), plan, out)
+    progress = fit(model, make(team, 1), data, held_out, data.scaling(), plan, out)
     return model, progress
 
 
@@ -93,7 +123,7 @@ def step_by_step(comm, data):
     moments = optimizer.start(model.parameters)
     for t in range(1, 11):
         x, y = train_data.read([View(t % 4), View((t + 1) % 4, (0, 1))], model.domain, model.range, scaling)
-        _, gradients = loss_and_gradients(model, loss, x, y)
+        _, gradients, _ = loss_and_gradients(model, loss, x, y)
         gradients, _ = clip(ri.Product(model.parameter_spaces), gradients, 0.5)
         model.parameters, moments = optimizer.step(model.parameters, gradients, moments, t, 1e-2)
     return model
@@ -105,6 +135,43 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(team, data):
     assert progress.loss == again.loss and progress.held_out == again.held_out
     for name in whole.parameters:
         assert np.array_equal(whole.parameters[name], resumed.parameters[name])
+
+
+def test_statistics_are_trained_stored_and_resumed(team, data):
+    whole, progress = train(team, data, data / "whole", 2, make=with_statistics)
+    resumed, again = train(team, data, data / "resumed", 2, stop_after=3, make=with_statistics)
+    assert progress.loss == again.loss and progress.held_out == again.held_out
+    state, theirs = (wire.share(team, model.state()) for model in (whole, resumed))
+    assert all(np.array_equal(array, theirs[name]) for name, array in state.items())
+    assert state["dropout.step"] == 4 and np.all(state["norm.mean"] != 0) and np.all(state["norm.variance"] != 1)
+
+
+def test_statistics_are_those_of_one_rank_and_the_held_out_error_is_that_of_the_frozen_network(team, data):
+    many, progress = train(team, data, data / "many", 2, make=with_statistics)
+    comm = wire.group(team, (team.rank,))
+    alone, loaded = with_statistics(comm, 1), with_statistics(comm, 1)
+    if team.rank == 0:
+        train(comm, data, data / "alone", 2, make=with_statistics)
+        load_model(alone, data / "alone")
+        load_model(loaded, data / "many")
+        one, two = alone.state(), loaded.state()
+        assert max(np.abs(one[k] - two[k]).max() / np.abs(one[k]).max() for k in one) < 1e-10
+    held_out, single = Dataset(team, data, "valid"), with_statistics(team, 1)
+    _, scaling = load_model(single, data / "many")
+    assert errors(single.frozen(), held_out, scaling) == progress.held_out[-1:] != errors(single, held_out, scaling)
+
+
+def test_a_checkpoint_without_statistics_is_of_a_training_that_did_not_change_them(team, data):
+    model, initial = with_statistics(team), with_statistics(team)
+    x = model.domain.random(1)
+    model.statistics = model.linearize(x)[1].new_state
+    blocks = {f"w/{name}": block + 1 for name, block in model.parameters.items()}
+    extra = {"progress": vars(Progress(epoch=1)), "scaling": vars(Dataset(team, data, "train").scaling())}
+    checkpoint.save(data / "old", 1, stored_spaces(model, "w"), blocks, extra)
+    load_model(initial, data / "old")
+    assert all(np.array_equal(initial.parameters[name], block + 1) for name, block in model.parameters.items())
+    state = wire.share(team, initial.state())
+    assert state["dropout.step"] == 0 and np.all(state["norm.variance"] == 1)
 
 
 def test_a_checkpoint_of_any_ranks_loads_on_any_other(team, data):

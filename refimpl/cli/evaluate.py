@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     model = config.network(comm, train, batch=1)
     progress, scaling = load_model(model, config.out)
     wire.at_root(comm, lambda: check_folder(config.out))
-    cases, pictures = compare(model, train, test, scaling)
+    cases, pictures = compare(model.frozen(), train, test, scaling)
     result = {
         "ranks": comm.size,
         "grid": model.domain.partition.shape,

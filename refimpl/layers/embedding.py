@@ -20,17 +20,17 @@ Reference    Shoeybi et al., "Megatron-LM", arXiv 1909.08053 (rows); Rajbhandari
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import prod
 from typing import Any
 
 import numpy as np
 
 from .. import wire
 from ..arrays import Array, to_host
-from ..movement import AllGather, AllSumReduce, Broadcast
-from ..operator import Identity, Operator, Traffic
-from ..partition import blocks, whole_numbers
+from ..movement import AllSumReduce
+from ..operator import Identity, Traffic
+from ..partition import whole_numbers
 from ..space import Space
+from .bilinear import from_owners
 from .layer import Blocks, Layer
 
 
@@ -66,8 +66,7 @@ class Embedding(Layer):
         tokens = dict(enumerate(X.blocks))
         super().__init__(X, X.replace(shape=(*X.shape, width), cuts=(*X.cuts, columns), blocks=tokens))
         self.count, self.first_row = count, W.local_box[0][0]
-        self.S: Operator = AllGather(shared_out(W), W.copy_axes) if sharded else owned_once(W)
-        self.R: Operator = AllSumReduce(self.range, rows) if rows else Identity(self.range)
+        self.S, self.R = from_owners(W, 0, sharded), AllSumReduce(self.range, rows) if rows else Identity(self.range)
         self.parameter_spaces, self.parameters = {"W": self.S.domain}, {"W": self.S.domain.random(seed)}
 
     def value(self, x: Array) -> Array:  # y = R E_x S W
@@ -111,16 +110,3 @@ class Embedding(Layer):
 
     def traffic(self) -> Traffic:
         return self.S.traffic() + self.R.traffic()
-
-
-def owned_once(W: Space) -> Broadcast:
-    """From the first rank along the grid axes that hold copies of ``W`` to all of them."""
-    owners = W.partition.face({g for cut in W.cuts for g in cut})
-    return Broadcast(W.replace(partition=owners, blocks=dict(enumerate(W.blocks))), W.partition)
-
-
-def shared_out(W: Space) -> Space:
-    """``W`` with the rows of each block cut once more, by the grid axes that hold copies of it."""
-    parts = prod(W.partition.shape[g] for g in W.copy_axes)
-    rows = [(start + a, start + b) for start, stop in W.blocks[0] for a, b in blocks(stop - start, parts)]
-    return W.replace(cuts=(W.cuts[0] + W.copy_axes, W.cuts[1]), blocks={0: rows, 1: W.blocks[1]})

@@ -16,6 +16,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Collection
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,9 @@ def committed(folder: Path) -> list[Path]:
     return sorted((p for p in Path(folder).glob("step-*") if p.suffix == "" and p.is_dir()), reverse=True)
 
 
-def load_newest(folder: Path, spaces: dict[str, Space]) -> tuple[dict[str, Array], dict[str, Any]] | None:
+def load_newest(
+    folder: Path, spaces: dict[str, Space], optional: Collection[str] = ()
+) -> tuple[dict[str, Array], dict[str, Any]] | None:
     """What ``load`` gives of the newest checkpoint that is not damaged; None where there is none at all; collective.
 
     Says on rank 0 which ones it passes over. Raises OSError on all ranks where all are damaged, and what ``load`` raises.
@@ -55,7 +58,7 @@ def load_newest(folder: Path, spaces: dict[str, Space]) -> tuple[dict[str, Array
     found = wire.at_root(comm, lambda: committed(folder))
     for path, older in zip_longest(found, found[1:]):
         try:
-            return load(path, spaces)
+            return load(path, spaces, optional)
         except OSError as error:
             if older is None:
                 remedy = f"no older checkpoint is there: delete {folder}, and train again without --resume"
@@ -65,16 +68,21 @@ def load_newest(folder: Path, spaces: dict[str, Space]) -> tuple[dict[str, Array
     return None
 
 
-def load(path: Path, spaces: dict[str, Space]) -> tuple[dict[str, Array], dict[str, Any]]:
+def load(
+    path: Path, spaces: dict[str, Space], optional: Collection[str] = ()
+) -> tuple[dict[str, Array], dict[str, Any]]:
     """This rank's blocks of ``spaces`` and the ``extra`` of a committed checkpoint; collective.
 
+    Of the ``optional`` names, those that are not in it are left out.
     Raises OSError on all ranks where a file is missing or damaged, ValueError where names or shapes do not fit.
     """
     comm = next(iter(spaces.values())).comm
     index = wire.together(comm, lambda: _read_index(path))
     wire.together(comm, lambda: _check_files(path, index["files"][comm.rank :: comm.size]))
+    stored = {name for file in index["files"] for name in file["arrays"]}
+    wanted = {name: space for name, space in spaces.items() if name in stored or name not in optional}
     blocks = wire.together(
-        comm, lambda: {name: _read_block(path, index, name, space) for name, space in spaces.items()}
+        comm, lambda: {name: _read_block(path, index, name, space) for name, space in wanted.items()}
     )
     return blocks, index["extra"]
 
@@ -163,8 +171,9 @@ def _read_block(path: Path, index: dict[str, Any], name: str, space: Space) -> A
             with h5py.File(path / file["name"]) as data:
                 block[_within(overlap, space.local_box)] = data[name][_within(overlap, stored["box"])]
             filled += int(np.prod([b - a for a, b in overlap]))
-    if filled != block.size:
-        raise ValueError(f"checkpoint {path}: {name} covers {filled} of the {block.size} numbers that are needed")
+    needed = block.size * space.partition.active  # a tensor without axes has a number on inactive ranks too
+    if filled != needed:
+        raise ValueError(f"checkpoint {path}: {name} covers {filled} of the {needed} numbers that are needed")
     return space.adopt(block)
 
 

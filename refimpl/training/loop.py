@@ -1,9 +1,12 @@
 """The training loop: one number of one loss, its gradient by adjoints, one step; then the next.
 
-Step         y, J = F.linearize(x);   L, l = loss.linearize(y, t);   dx, g = J.adjoint(l.adjoint(1.0));   w <- AdamW(w, g).
+Step         y, J = F.linearize(x);   L, l = loss.linearize(y, t);   dx, g = J.adjoint(l.adjoint(1.0));   w <- AdamW(w, g);
+             and the statistics (running means, the step of a dropout) become J.new_state.
+Held out     The error on samples that are not trained on is that of F.frozen(), the network as it is used afterwards.
 Order        The samples of an epoch are permuted by (seed, epoch), alike on every rank and any number of ranks.
-Resume       A checkpoint is committed every few epochs with parameters, moments and history; training goes on from the
-             newest one, and gives what it would have given uninterrupted.
+Resume       A checkpoint is committed every few epochs with parameters w, moments m and v, statistics s and history; training
+             goes on from the newest one, and gives what it would have given uninterrupted. One without statistics is of a
+             time when training did not change them: then the model's own, with which it began, are right.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ import numpy as np
 
 from ..layers import Layer, RelativeL2
 from ..layers.layer import Blocks
-from ..space import Product
+from ..space import Product, Space
 from . import checkpoint
 from .dataset import Dataset, Scaling, View
 from .metrics import relative_l2
@@ -97,7 +100,7 @@ def fit(
             for k, batch in enumerate(batches(len(train), model.domain.shape[0], plan.seed, progress.epoch)):
                 t = progress.epoch * steps + k + 1
                 x, y = train.read(batch, model.domain, model.range, scaling)
-                value, gradients = loss_and_gradients(model, loss, x, y)
+                value, gradients, statistics = loss_and_gradients(model, loss, x, y)
                 gradients, norm = clip(Product(model.parameter_spaces), gradients, plan.limit)
                 if not np.isfinite(value + norm):
                     raise ArithmeticError(
@@ -105,12 +108,13 @@ def fit(
                     )
                 rate = cosine_schedule(t, plan.epochs * steps, plan.rate, plan.warmup)
                 model.parameters, moments = optimizer.step(model.parameters, gradients, moments, t, rate)
+                model.statistics = statistics
                 losses.append(value)
                 bar.update()
             progress.epoch += 1
             progress.loss.append(float(np.mean(losses)))
-            held_out_model.parameters = model.parameters
-            progress.held_out.append(float(np.mean(errors(held_out_model, held_out, scaling))))
+            held_out_model.parameters, held_out_model.statistics = model.parameters, model.statistics
+            progress.held_out.append(float(np.mean(errors(held_out_model.frozen(), held_out, scaling))))
             progress.spend(time.perf_counter() - start, model.domain.comm.size)
             bar.set_postfix(loss=f"{progress.loss[-1]:.3f}", held_out=f"{progress.held_out[-1]:.3f}")
             if progress.epoch % plan.save_every == 0 or progress.epoch == plan.epochs:
@@ -118,12 +122,12 @@ def fit(
     return progress
 
 
-def loss_and_gradients(model: Layer, loss: Any, x: np.ndarray, target: np.ndarray) -> tuple[float, Blocks]:
-    """The loss at the present parameters and its gradient with respect to them."""
+def loss_and_gradients(model: Layer, loss: Any, x: np.ndarray, target: np.ndarray) -> tuple[float, Blocks, Blocks]:
+    """The loss at the present parameters, its gradient with respect to them, and what the statistics become."""
     y, J = model.linearize(x)
     value, derivative = loss.linearize(y, target)
     _, gradients = J.adjoint(derivative.adjoint(1.0))
-    return value, gradients
+    return value, gradients, J.new_state
 
 
 def errors(model: Layer, data: Dataset, scaling: Scaling) -> list[float]:
@@ -143,39 +147,55 @@ def batches(samples: int, size: int, seed: int, epoch: int) -> list[list[View]]:
     return [views[i : i + size] for i in range(0, samples - size + 1, size)]
 
 
+def stored_spaces(model: Layer, parts: str) -> dict[str, Space]:
+    """The spaces of what a checkpoint holds of a model: "w/..", "m/.." and "v/.." for parameters, "s/.." for statistics."""
+    spaces = {part: model.statistics_spaces if part == "s" else model.parameter_spaces for part in parts}
+    return {f"{part}/{name}": space for part in parts for name, space in spaces[part].items()}
+
+
 def save(model: Layer, moments: tuple[Blocks, Blocks], progress: Progress, scaling: Scaling, folder: Path) -> None:
-    """Commit parameters, moments and history."""
-    parts = {"w": model.parameters, "m": moments[0], "v": moments[1]}
-    spaces = {f"{p}/{name}": space for p in parts for name, space in model.parameter_spaces.items()}
+    """Commit parameters, moments, statistics and history."""
+    parts = {"w": model.parameters, "m": moments[0], "v": moments[1], "s": model.statistics}
     blocks = {f"{p}/{name}": block for p, part in parts.items() for name, block in part.items()}
-    checkpoint.save(folder, progress.epoch, spaces, blocks, {"progress": vars(progress), "scaling": vars(scaling)})
+    extra = {"progress": vars(progress), "scaling": vars(scaling)}
+    checkpoint.save(folder, progress.epoch, stored_spaces(model, "wmvs"), blocks, extra)
+
+
+def restore(model: Layer, parts: str, folder: Path) -> tuple[Blocks, dict[str, Any]] | None:
+    """Put the newest checkpoint's parameters and statistics into the model; all its ``parts``, and what else it says."""
+    spaces = stored_spaces(model, parts)
+    found = checkpoint.load_newest(folder, spaces, optional={name for name in spaces if name.startswith("s/")})
+    if found is not None:
+        blocks, _ = found
+        model.parameters = {name: blocks[f"w/{name}"] for name in model.parameter_spaces}
+        model.statistics = {name: blocks.get(f"s/{name}", initial) for name, initial in model.statistics.items()}
+    return found
 
 
 def resume(model: Layer, optimizer: AdamW, scaling: Scaling, folder: Path) -> tuple[tuple[Blocks, Blocks], Progress]:
-    """Put the newest checkpoint's parameters into the model; its moments and history, or fresh ones where there is none.
+    """Put the newest checkpoint into the model; its moments and history, or fresh ones where there is none.
 
     Raises ValueError on all ranks where the checkpoint belongs to data of another scaling.
     """
-    spaces = {f"{p}/{name}": space for p in "wmv" for name, space in model.parameter_spaces.items()}
-    found = checkpoint.load_newest(folder, spaces)
+    found = restore(model, "wmvs", folder)
     if found is None:
         return optimizer.start(model.parameters), Progress()
     blocks, extra = found
     if extra["scaling"] != json.loads(json.dumps(vars(scaling))):
         raise ValueError(f"{folder} was trained on other data; choose another folder, or delete it")
-    w, m, v = ({name: blocks[f"{p}/{name}"] for name in model.parameter_spaces} for p in "wmv")
-    model.parameters = w
+    m, v = ({name: blocks[f"{p}/{name}"] for name in model.parameter_spaces} for p in "mv")
     return (m, v), Progress(**extra["progress"])
 
 
 def load_model(model: Layer, folder: Path) -> tuple[Progress, Scaling]:
-    """Put the newest checkpoint's parameters into ``model``, on any partition. FileNotFoundError where there is none."""
-    spaces = {f"w/{name}": space for name, space in model.parameter_spaces.items()}
-    found = checkpoint.load_newest(folder, spaces)
+    """Put the newest checkpoint into ``model``, on any partition. FileNotFoundError where there is none.
+
+    After training, use ``model.frozen()``.
+    """
+    found = restore(model, "ws", folder)
     if found is None:
         raise FileNotFoundError(f"no checkpoint in {folder}; train first")
-    blocks, extra = found
-    model.parameters = {name: blocks[f"w/{name}"] for name in model.parameter_spaces}
+    _, extra = found
     stored = extra["scaling"]
     return Progress(**extra["progress"]), Scaling(tuple(stored["mean"]), tuple(stored["deviation"]))
 
