@@ -4,22 +4,28 @@ import numpy as np
 import pytest
 import strategies
 from hypothesis import strategies as st
-from theorems import GRIDS, Planted, assert_derivative_is_honest, same_text
+from theorems import GRIDS, Planted, assert_derivative_is_honest, relative, same_text, whole
 
 import refimpl as ri
-from refimpl import verify
+from refimpl import Padding, verify
 from refimpl.layers import (
     GELU,
+    Apply,
+    AvgPool,
     BatchNorm,
+    Convolution,
     Graph,
     Identity,
     Linear,
+    MaxPool,
     Parallel,
     ReLU,
     Residual,
     Sequential,
     SpectralConvolution,
     Tanh,
+    TransposedConvolution,
+    Upsample,
     chain,
 )
 from refimpl.verify import spmd
@@ -195,3 +201,63 @@ def test_graphs_that_make_no_sense_are_refused_by_all_ranks_alike(team):
     if team.size > 1:
         text = same_text(team, lambda: Sequential({"a": Identity(X), "b": uneven}))
         assert f"but b expects {uneven.domain!r} in blocks [[(0, 4), (4, 4)" in text
+
+
+# ---- a small U-Net ---------------------------------------------------------------------------------------------------
+
+
+def u_net(X, pool, up):
+    """Down, up, and a skip connection that joins the channels of both."""
+    layers = chain(
+        X,
+        {
+            "first": lambda Y: Convolution(Y, 3, 3, padding="same", seed=1),
+            "gelu": GELU,
+            "down": lambda Y: pool(Y, 2),
+            "deep": lambda Y: Convolution(Y, 4, 3, padding="same", seed=2),
+            "tanh": Tanh,
+            "up": up,
+        },
+    )
+    names = list(layers)
+    nodes = {name: (layer, before) for (name, layer), before in zip(layers.items(), ["x", *names], strict=False)}
+    wide, deep = layers["gelu"].range, layers["up"].range  # 3 and 4 channels
+    both = Padding(wide, [(0, 0), (0, 4), (0, 0), (0, 0)])
+    nodes["left"] = Apply(both), "gelu"
+    nodes["right"] = Apply(Padding(deep, [(0, 0), (3, 0), (0, 0), (0, 0)])), "up"
+    nodes["out"] = Convolution(both.range, 1, 3, padding="same", seed=3), ["left", "right"]
+    return Graph(nodes)
+
+
+def transposed(Y):
+    return TransposedConvolution(Y, 4, 2, stride=2, seed=4)
+
+
+def interpolated(Y):
+    return Upsample(Y, 2, "linear")
+
+
+@pytest.mark.parametrize(("pool", "up"), [(AvgPool, transposed), (MaxPool, interpolated)])
+def test_a_u_net_on_many_ranks_is_that_of_one(team, pool, up):
+    grids = (1, 1, *GRIDS[team.size]), (1, 1, 1, 1)
+    many, one = (u_net(ri.Space(ri.Partition(team, grid), (2, 2, 10, 6)), pool, up) for grid in grids)
+    results = []
+    for F in (many, one):
+        y, J = F.linearize(F.domain.random(1))
+        dx, gradients = J.adjoint(F.range.random(2))
+        spaces = {"y": F.range, "dx": F.domain} | F.parameter_spaces
+        results.append({name: whole(spaces[name], a) for name, a in ({"y": y, "dx": dx} | gradients).items()})
+    for name, expected in results[1].items():
+        assert relative(results[0][name], expected) < 1e-13
+    assert_derivative_is_honest(many)
+    if pool is AvgPool:
+        assert verify.taylor_test(many, many.domain.random(1), first=0.05)
+
+
+def test_the_sum_of_two_paddings_is_concatenation_and_its_adjoint_two_restrictions(team):
+    P = ri.Partition(team, (team.size, 1))
+    X, Y = ri.Space(P, (6, 2)), ri.Space(P, (6, 3))
+    joined = [Padding(X, [(0, 0), (0, 3)]), Padding(Y, [(0, 0), (2, 0)])]
+    x, y, z = X.random(1), Y.random(2), joined[0].range.random(3)
+    assert np.array_equal(joined[0].forward(x) + joined[1].forward(y), np.concatenate([x, y], axis=1))
+    assert np.array_equal(joined[0].adjoint(z), z[:, :2]) and np.array_equal(joined[1].adjoint(z), z[:, 2:])

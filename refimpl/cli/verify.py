@@ -97,10 +97,15 @@ def layers(comm: Any) -> Iterator[tuple]:
         (F.Dropout(X), 1),
         (F.Flatten(Space(Partition(comm, (1, comm.size)), (2, 5, 3, 4))), 1),
         (F.Apply(Shift(X, (0, 1, 2, -3))), 1),
+        (F.Interpolation(X, (5, 11), "linear"), 2),
+        (F.Residual(F.Linear(X, 3)), 2),
         (F.SpectralConvolution(X, (3, 4)), 5),
         (FNO(X, 4, (3, 4), blocks=2), 20),
     ):
         yield type(layer).__name__, repr(layer.domain), layer.linearize(layer.domain.random(1))[1], False, chain
+    tokens = Space(Partition(comm, (1, comm.size)), (6,), cuts=(0,))
+    embedding = F.Embedding(tokens, 9, 4, cuts=(1, None))
+    yield "Embedding", repr(tokens), embedding.linearize(np.floor(9 * tokens.uniform(1)))[1], False, 2
     termwise = (F.MSE, F.L1, F.Huber, F.BCEWithLogits, F.PoissonNLL, F.KLDivergence)
     for loss in (*termwise, F.CrossEntropy, F.RelativeLp, F.RelativeL2, F.RelativeH1):
         derivative = loss(X).linearize(X.random(1), abs(X.random(2)))[1]
