@@ -19,9 +19,8 @@ from __future__ import annotations
 
 from ..movement import AllGather
 from ..movement.grid_axes import read_axes
-from ..operator import Identity
 from ..space import Space
-from .bilinear import Bilinear, from_owners
+from .bilinear import Bilinear, Unmoved, from_owners
 from .feature_product import FeatureProduct, read_features
 from .linear import uniform_weights
 from .spread import Spread
@@ -59,5 +58,5 @@ class AllGatherLinear(Bilinear):
         )
         S = from_owners(used, first, sharded)
         B = Spread(Y, (*range(first), -1)) if bias else None
-        super().__init__(X, Y, FeatureProduct(experts), G, S, Identity(Y), B)
+        super().__init__(X, Y, FeatureProduct(experts), G, S, Unmoved(Y), B)
         self.parameters["W"] = uniform_weights(S.domain, n, seed)

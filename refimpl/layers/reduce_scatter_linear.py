@@ -19,9 +19,8 @@ from __future__ import annotations
 
 from ..movement import ReduceScatter
 from ..movement.grid_axes import read_axes
-from ..operator import Identity
 from ..space import Space
-from .bilinear import Bilinear, cut_again, from_owners
+from .bilinear import Bilinear, Unmoved, cut_again, from_owners
 from .feature_product import FeatureProduct, read_features
 from .linear import uniform_weights
 from .spread import Spread
@@ -63,5 +62,5 @@ class ReduceScatterLinear(Bilinear):
         )
         S = from_owners(used, first, sharded)
         B = Spread(Y, (*range(first), -1)) if bias else None
-        super().__init__(X, Y, FeatureProduct(experts), Identity(X), S, ReduceScatter(Z, axis, range=Y), B)
+        super().__init__(X, Y, FeatureProduct(experts), Unmoved(X), S, ReduceScatter(Z, axis, range=Y), B)
         self.parameters["W"] = uniform_weights(S.domain, n, seed)
