@@ -1,6 +1,7 @@
 """A convolution on any partition is that of the whole tensor, and its adjoint is the transposed convolution."""
 
 from dataclasses import dataclass
+from math import prod
 
 import hypothesis.strategies as st
 import numpy as np
@@ -28,37 +29,57 @@ class WindowCase(strategies.TensorCase):
     groups: int = 1
     bias: bool = True
     boundary: str = "zero"
+    channels: str = "whole"
+    p_out: int = 1
+    w_ranks: strategies.Ints | None = None
+    y_ranks: strategies.Ints | None = None
+
+    def form(self, team):
+        """The argument ``channels``: the case's grid, with p_out for the channels of y, where it is of three partitions."""
+        if self.channels != "general":
+            return self.channels
+        batch, p_in, *space = self.grid
+        P_w = ri.Partition(team, (batch, self.p_out, p_in, *space)[batch == 1 :], self.w_ranks)
+        return P_w, ri.Partition(team, (batch, self.p_out, *space), self.y_ranks)
 
 
 @st.composite
-def windows(draw, size, dtypes=strategies.REAL):
-    """Any blocks of batch and space, and any window that fits at least once."""
-    d = draw(st.integers(1, 3))
+def windows(draw, size, forms=("whole",), most=3):
+    """Any blocks of all axes that the form may cut, and any window that fits at least once."""
+    d, form = draw(st.integers(1, most)), draw(st.sampled_from(forms))
     groups = draw(st.integers(1, 2))
     per_axis = lambda strategy: tuple(draw(strategy) for _ in range(d))
     kernel, stride, dilation = per_axis(st.integers(1, 3)), per_axis(st.integers(1, 3)), per_axis(st.integers(1, 2))
     padding = per_axis(st.tuples(st.integers(0, 3), st.integers(0, 3)))
     least = [max(dl * (k - 1) + 1 - sum(p), 1) for k, dl, p in zip(kernel, dilation, padding, strict=True)]
-    shape = (draw(st.integers(0, 2)), groups * draw(st.integers(1, 2)), *(n + draw(st.integers(0, 5)) for n in least))
-    batch, *space = draw(strategies.grids(size, d + 1))
-    grid = (batch, 1, *space)
+    boundary = draw(st.sampled_from(["zero", "periodic", "reflect"]))
+    if boundary == "reflect":
+        least = [max(n, *(w + 1 for w in p)) for n, p in zip(least, padding, strict=True)]
+    shape = (draw(st.integers(0, 2)), groups * draw(st.integers(1, 3)), *(n + draw(st.integers(0, 5)) for n in least))
+    batch, *space = draw(strategies.grids(size, d + 1 + {"whole": 0, "general": 2}.get(form, 1)))
+    p_out = space.pop() if form == "general" else 1
+    grid = (batch, *([1] if form == "whole" else []), *space)
     blocks = tuple(draw(strategies.cut_row(n, p)) for n, p in zip(shape, grid, strict=True))
     return WindowCase(
         shape,
         grid,
-        draw(strategies.some_ranks(size, int(np.prod(grid)))),
+        draw(strategies.some_ranks(size, prod(grid))),
         None,
         draw(st.none() | st.just(blocks)),
-        draw(dtypes),
+        draw(strategies.REAL),
         draw(strategies.seeds),
-        groups * draw(st.integers(1, 2)),
+        groups * draw(st.integers(1, 3)),
         kernel,
         stride,
         dilation,
         padding,
         groups,
         draw(st.booleans()),
-        draw(st.sampled_from(["zero", "periodic"])),
+        boundary,
+        form,
+        p_out,
+        draw(strategies.some_ranks(size, prod(grid) * p_out)),
+        draw(strategies.some_ranks(size, prod(grid) // grid[1] * p_out)),
     )
 
 
@@ -73,6 +94,7 @@ def convolution(team, case):
         case.groups,
         case.bias,
         case.boundary,
+        channels=case.form(team),
     )
 
 
@@ -87,8 +109,21 @@ def transposed(team, case):
     padding = narrow(case)
     X = case.space(team)
     return layers.TransposedConvolution(
-        X, case.out, case.kernel, case.stride, padding, extra, case.dilation, case.groups, case.bias
+        X,
+        case.out,
+        case.kernel,
+        case.stride,
+        padding,
+        extra,
+        case.dilation,
+        case.groups,
+        case.bias,
+        channels=case.form(team),
     )
+
+
+FORMS = ("all-gather", "reduce-scatter", "general")
+PAD_MODES = {"zero": "constant", "periodic": "wrap", "reflect": "reflect"}  # NumPy's names
 
 
 def with_bias(F, seed=7):
@@ -102,7 +137,7 @@ def state(team, F):
 
 def sequential(x, W, b, stride, dilation, padding, groups, boundary):
     """The definition, window position by window position."""
-    x = np.pad(x, [(0, 0), (0, 0), *padding], mode="wrap" if boundary == "periodic" else "constant")
+    x = np.pad(x, [(0, 0), (0, 0), *padding], mode=PAD_MODES[boundary])
     kernel, channels, outs = W.shape[2:], W.shape[1], len(W) // groups
     axes = list(zip(x.shape[2:], kernel, stride, dilation, strict=True))
     y = np.zeros((len(x), len(W), *((n - d * (k - 1) - 1) // s + 1 for n, k, s, d in axes)))
@@ -133,8 +168,7 @@ def sequential_transposed(x, W, b, sizes, stride, dilation, padding, groups):
     return y[(slice(None), slice(None), *inner)] + b.reshape(-1, *[1] * len(kernel))
 
 
-@spmd.property_test(case=windows)
-def test_convolution_is_that_of_the_whole_tensor_and_its_jacobian_has_its_adjoint(team, case):
+def assert_is_the_convolution(team, case):
     F = with_bias(convolution(team, case))
     x, w = F.domain.random(case.seed), state(team, F)
     expected = sequential(
@@ -152,8 +186,7 @@ def test_convolution_is_that_of_the_whole_tensor_and_its_jacobian_has_its_adjoin
     assert_derivative_is_honest(F, case.seed)
 
 
-@spmd.property_test(case=windows)
-def test_transposed_convolution_has_the_right_size_and_its_jacobian_its_adjoint(team, case):
+def assert_is_the_transposed_convolution(team, case):
     F = with_bias(transposed(team, case))
     x, w = F.domain.random(case.seed), state(team, F)
     padding = narrow(case)
@@ -170,6 +203,26 @@ def test_transposed_convolution_has_the_right_size_and_its_jacobian_its_adjoint(
     )
     assert_close(F.range, F(x), expected)
     assert_derivative_is_honest(F, case.seed)
+
+
+@spmd.property_test(case=windows)
+def test_convolution_is_that_of_the_whole_tensor_and_its_jacobian_has_its_adjoint(team, case):
+    assert_is_the_convolution(team, case)
+
+
+@spmd.property_test(case=windows)
+def test_transposed_convolution_has_the_right_size_and_its_jacobian_its_adjoint(team, case):
+    assert_is_the_transposed_convolution(team, case)
+
+
+@spmd.property_test(case=lambda size: windows(size, FORMS, most=2))
+def test_convolution_of_cut_channels_is_that_of_the_whole_tensor(team, case):
+    assert_is_the_convolution(team, case)
+
+
+@spmd.property_test(case=lambda size: windows(size, FORMS, most=2))
+def test_transposed_convolution_of_cut_channels_is_that_of_the_whole_tensor(team, case):
+    assert_is_the_transposed_convolution(team, case)
 
 
 @spmd.property_test(case=windows)
@@ -228,7 +281,7 @@ def test_same_padding_keeps_the_size_and_the_blocks(team):
     for kernel in (1, 2, 3, 4):
         assert layers.Convolution(X, 1, kernel, padding="same").range == X
     even = layers.Convolution(X, 1, 1)
-    assert even.boxes.traffic() == ri.Traffic()
+    assert even.G.traffic() == ri.Traffic()
 
 
 @pytest.mark.mpi(min_size=2)
@@ -239,7 +292,7 @@ def test_a_halo_of_one_fixed_width_is_rejected_where_a_stride_needs_others(team)
     F, x = layers.Convolution(X, 1, 3, stride=2, padding=1, bias=False), X.random(1)
     fixed = ri.HaloExchange(X, [(0, 0), (0, 0), (1, 1)]).forward(x)
     W = wire.share(team, F.state())["W"]
-    wrong = F.window.apply(to_host(fixed), W)[..., : F.range.local_shape[2]]
+    wrong = F.K.apply(to_host(fixed), W)[..., : F.range.local_shape[2]]
     same_shape = wire.pool(team, wrong.shape == F.range.local_shape)
     gaps = wire.pool(team, float(np.max(np.abs(wrong - to_host(F(x))[..., : wrong.shape[2]]))))
     assert max(gaps) > 0.01 and any(same_shape)
@@ -282,11 +335,21 @@ def test_arguments_that_do_not_fit_are_refused_by_all_ranks_alike(team):
         'padding="same" needs a stride of 1': lambda: layers.Convolution(X, 1, 3, 2, "same"),
         "expected padding >= 0": lambda: layers.Convolution(X, 1, 3, padding=[-1]),
         'padding of "same", a number': lambda: layers.Convolution(X, 1, 3, padding="valid"),
-        'boundary="zero" or "periodic"': lambda: layers.Convolution(X, 1, 3, boundary="reflect"),
+        "expected boundary=": lambda: layers.Convolution(X, 1, 3, boundary="mirror"),
+        'boundary="reflect" needs padding of at most n - 1': lambda: layers.Convolution(
+            X, 1, 3, 1, 9, boundary="reflect"
+        ),
+        "expected channels=": lambda: layers.Convolution(X, 1, 3, channels="gather"),
         "extra must be below the stride": lambda: layers.TransposedConvolution(X, 1, 3, 2, extra=2),
         "nothing is left of the output": lambda: layers.TransposedConvolution(X, 1, 3, padding=9),
     }.items():
         assert text in same_text(team, make)
     if team.size > 1:
         Y = ri.Space(ri.Partition(team, (1, team.size, 1)), (2, 2 * team.size, 9))
+        Convolution, one, Z = layers.Convolution, ri.Partition(team, (1, 1, 1)), Y.replace(cuts=(2, 1, 0), blocks={})
+        assert f"got (1, {team.size}, 1), (1, 1, 1, 1)" in same_text(
+            team, lambda: Convolution(Y, 1, 3, channels=(one, one))
+        )
+        P_w = ri.Partition(team, (1, team.size, 1))
+        assert "grid axis i to cut" in same_text(team, lambda: Convolution(Z, 1, 3, channels=(P_w, one)))
         assert "whole channels" in same_text(team, lambda: layers.Convolution(Y, 1, 3))
