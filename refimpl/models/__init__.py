@@ -1,5 +1,6 @@
 """Models: networks composed of layers."""
 
 from .fno import FNO
+from .lenet import LeNet5
 
-__all__ = ["FNO"]
+__all__ = ["FNO", "LeNet5"]
