@@ -12,7 +12,10 @@ CLEAN  := env $(foreach name,$(filter PMI_% PMIX_% HYDRA_% OMPI_%,$(.VARIABLES))
 # any name as one word of the shell
 quoted  = '$(subst ','\'',$(1))'
 
-.PHONY: help demo test arrays lint tutorials clean
+# of the small cases, exhaust proves every STEP-th
+STEP ?= 1
+
+.PHONY: help demo test arrays validate exhaust nightly lint tutorials clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*##/\t/'
@@ -32,6 +35,14 @@ test: .venv/ready  ## the whole suite on 1, 2, 3, 4 and 6 ranks, in one mpiexec
 arrays: .venv/ready  ## the suite on blocks of array-api-strict, and of torch where it is installed
 	for library in array_api_strict $$($(BIN)/python -c 'import importlib.util as u; print("torch" * (u.find_spec("torch") is not None))'); do \
 	$(CLEAN) $(call yield,$(RANKS)) $(BIN)/mpiexec -n $(RANKS) $(BIN)/python -m pytest --sizes $(SIZES) --arrays $$library $(ARGS) || exit 1; done
+
+validate: exhaust  ## what takes longer than the suite may: so far, exhaust
+
+exhaust: .venv/ready  ## every small case of every data movement, as a matrix, on RANKS ranks; STEP=10 for every tenth
+	$(CLEAN) $(call yield,$(RANKS)) $(BIN)/mpiexec -n $(RANKS) $(BIN)/python adjoint_tests/small_scope.py --step $(STEP)
+
+nightly: .venv/ready  ## the suite with random seeds and 1000 examples a property, on 1 to 8 ranks; failures are replayed first
+	$(CLEAN) $(call yield,8) SPMD_PROFILE=nightly SPMD_LIMIT=600 $(BIN)/mpiexec -n 8 $(BIN)/python -m pytest --sizes 1,2,3,4,5,6,7,8 $(ARGS)
 
 lint: .venv/ready  ## style, format and types
 	$(BIN)/ruff check .
