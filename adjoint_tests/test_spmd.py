@@ -161,6 +161,9 @@ def test_plain_tests_report_each_failure_once_with_its_ranks(run):
             assert team.rank < team.size - 1
         def test_all(team):
             assert team.size == 0
+        def test_some(team):
+            if team.rank != 1:
+                raise OSError("no such file")
         def test_serial():
             assert 1 == 2
         def test_good(team):
@@ -174,11 +177,13 @@ def test_plain_tests_report_each_failure_once_with_its_ranks(run):
     assert result.cases == {
         "test_last[np3]": True,
         "test_all[np3]": True,
+        "test_some[np3]": True,
         "test_serial": True,
         "test_good[np3]": False,
     }
     assert result.text.count("RankFailure: rank 2: AssertionError: assert 2 < (3 - 1)") == 1
     assert result.text.count("RankFailure: all 3 ranks: AssertionError: assert 3 == 0") == 1
+    assert result.text.count("RankFailure: ranks 0, 2: OSError: no such file") == 1
 
 
 def test_every_size_is_one_case_of_one_report(run):
@@ -216,7 +221,12 @@ def test_sub_communicators_are_guarded_too(run):
             "group": lambda team: team.Create_group(team.Get_group()),
             "cart": lambda team: team.Create_cart([team.size]),
             "dup": lambda team: team.Dup(),
+            "type": lambda team: team.Split_type(wire.mpi().COMM_TYPE_SHARED),
+            "sub": lambda team: team.cart.Sub([True]),
         }
+        @pytest.fixture(autouse=True)
+        def cart(team):
+            team.cart = team.Create_cart([team.size])
         @pytest.mark.parametrize("how", MAKE)
         def test_forgotten(team, how):
             part = MAKE[how](team)
@@ -232,12 +242,10 @@ def test_sub_communicators_are_guarded_too(run):
         "2",
     )
     assert result.code == 1
-    assert list(result.cases.values()) == [True] * 8
-    assert result.text.count("RankFailure: Deadlock: rank 0 waiting in Barrier (call 2); rank 1 returned") == 4
-    assert (
-        len(re.findall(r"Deadlock: rank 0 waiting in (Split|Create_group|Create_cart|Dup) \(call 1\)", result.text))
-        == 4
-    )
+    assert list(result.cases.values()) == [True] * 12
+    assert result.text.count("RankFailure: Deadlock: rank 0 waiting in Barrier (call 2); rank 1 returned") == 6
+    making = r"Deadlock: rank 0 waiting in (Split|Create_group|Create_cart|Dup|Split_type|Sub) \(call 1\)"
+    assert len(set(re.findall(making, result.text))) == len(re.findall(making, result.text)) == 6
 
 
 def test_an_assumption_on_one_rank_rejects_on_all_and_skips_are_collective(run):
@@ -270,6 +278,50 @@ def test_an_assumption_on_one_rank_rejects_on_all_and_skips_are_collective(run):
     assert "1 failed, 1 passed, 1 skipped, 1 error" in result.text
     assert "the other ranks did not skip" in result.text
     assert "RankFailure: rank 1: OSError: no such file" in result.text
+
+
+TRIED = """
+        def note(team, n):
+            if team.rank == 0:
+                with open("tried", "a") as log:
+                    print(team.size, n, file=log)
+"""
+
+
+def test_a_saved_counterexample_is_tried_first_on_its_own_number_of_ranks(run, tmp_path):
+    source = """
+        @spmd.property_test(n=st.integers(0, 10**6))
+        def test_small(team, n):
+            note(team, n)
+            assert team.size == 1 or total(team, n % 3).size + n < 1000
+    """
+    first = run(TRIED + source, 2, SPMD_PROFILE="nightly")
+    (tmp_path / "tried").unlink()
+    again = run(TRIED + source, 2, SPMD_PROFILE="nightly")
+    for result in (first, again):
+        assert result.cases == {"test_small[np1]": False, "test_small[np2]": True}
+    (smallest,) = set(re.findall(r"test_small\(\s+n=(\d+)", first.text))
+    tried = [line.split() for line in (tmp_path / "tried").read_text().splitlines()]
+    assert next(n for size, n in tried if size == "2") == smallest
+
+
+def test_explicit_examples_are_tried_first_in_every_run(run, tmp_path):
+    result = run(
+        TRIED
+        + """
+        @spmd.example(n=77)
+        @spmd.example(n=lambda size: 1000 * size)
+        @spmd.property_test(n=st.integers(0, 9))
+        def test_small(team, n):
+            note(team, n)
+            assert n != 2000
+        """,
+        2,
+    )
+    assert result.cases == {"test_small[np1]": False, "test_small[np2]": True}
+    assert re.search(r"test_small\(\s+n=2000", result.text)
+    tried = (tmp_path / "tried").read_text().splitlines()
+    assert tried[:2] == ["1 77", "1 1000"] and tried[-2:] == ["2 77", "2 2000"]
 
 
 def test_ranks_that_share_no_memory_fall_back_to_time_outs(run):

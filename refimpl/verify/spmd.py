@@ -27,8 +27,9 @@ Watchdog     What the guard cannot see (an endless loop, a hang in C) ends the j
 Draw         sizes, grids, dtypes and one integer ``seed``; never array elements. Fill arrays from (seed, global index),
              and the counterexample reads ``shape=(3,), seed=0``. A strategy that needs the number of ranks is given as
              a function of it: ``case=lambda size: ...``, or ``case=cases`` for ``@st.composite def cases(draw, size)``.
-Profiles     SPMD_PROFILE=default (the same examples in every run) or nightly (random seeds, database on rank 0).
-             SPMD_EXAMPLES sets their number.
+Profiles     SPMD_PROFILE=default (the same examples in every run) or nightly (random seeds; a database on rank 0, from which
+             what failed is tried first in the next run). SPMD_EXAMPLES sets their number. A counterexample to be tried in
+             every run is written above the test: ``@spmd.example(n=3, seed=0)``.
 Many nodes   On one node the ranks share a board of states. On several, a wait can only time out (SPMD_ALONE, 10 s):
              slower, and the message cannot say why.
 """
@@ -42,6 +43,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import hypothesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.database import DirectoryBasedExampleDatabase
 from hypothesis.errors import HypothesisDeprecationWarning, UnsatisfiedAssumption
@@ -50,15 +52,25 @@ from .team import Deadlock, Guard, PeerFailed, Team
 from .verdict import Collective, RankFailure, exhausted, together
 from .watchdog import LIMIT, Watchdog
 
-__all__ = ["Collective", "Deadlock", "PeerFailed", "RankFailure", "Team", "profile", "property_test", "together"]
+__all__ = [
+    "Collective",
+    "Deadlock",
+    "PeerFailed",
+    "RankFailure",
+    "Team",
+    "example",
+    "profile",
+    "property_test",
+    "together",
+]
 
 
 class TooManyFailures(KeyboardInterrupt):
     """The MPI has hardly any communicator left; Hypothesis stops at once, as at Ctrl-C."""
 
 
-def profile() -> settings:
-    """The Hypothesis settings of SPMD_PROFILE and SPMD_EXAMPLES."""
+def profile(size: int = 1) -> settings:
+    """The Hypothesis settings of SPMD_PROFILE and SPMD_EXAMPLES, for a team of ``size`` ranks."""
     name = os.environ.get("SPMD_PROFILE", "default")
     if name not in ("default", "nightly"):
         raise ValueError(f"SPMD_PROFILE: expected default or nightly, got {name}")
@@ -67,7 +79,8 @@ def profile() -> settings:
     common["suppress_health_check"] = list(HealthCheck)
     examples = int(os.environ.get("SPMD_EXAMPLES", "25" if name == "default" else "1000"))
     if name == "nightly":
-        database = DirectoryBasedExampleDatabase(".hypothesis/examples")
+        # one for each size: what fails on six ranks alone would pass on one, and be forgotten as mended
+        database = DirectoryBasedExampleDatabase(f".hypothesis/examples-np{size}")
         return settings(max_examples=examples, derandomize=False, database=database, **common)
     return settings(max_examples=examples, derandomize=True, database=None, **common)
 
@@ -83,14 +96,30 @@ def property_test(**strategies: Any) -> Callable[[Callable[..., None]], Callable
     def decorate(body: Callable[..., None]) -> Callable[..., None]:
         def test(team: Team, **fixtures: Any) -> None:
             __tracebackhide__ = True
-            play = _lead if team.rank == 0 else _follow
-            play(_Property(team.guard, body, fixtures), strategies)
+            prop = _Property(team.guard, body, fixtures)
+            if team.rank == 0:
+                _lead(prop, strategies, test.examples)  # type: ignore[attr-defined]
+            else:
+                _follow(prop)
 
         test.__name__, test.__qualname__, test.__doc__ = body.__name__, body.__qualname__, body.__doc__
         test.__module__ = body.__module__
         parameters = inspect.signature(body).parameters
         test.__signature__ = inspect.Signature([p for n, p in parameters.items() if n not in strategies])  # type: ignore[attr-defined]
-        test.is_property_test = True  # type: ignore[attr-defined]
+        test.is_property_test, test.examples = True, ()  # type: ignore[attr-defined]
+        return test
+
+    return decorate
+
+
+def example(**values: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """An example that a property test tries first, in every run; above ``property_test``, with a value for each strategy.
+
+    For a counterexample that was found once. A value that depends on the number of ranks is given as a function of it.
+    """
+
+    def decorate(test: Any) -> Any:
+        test.examples = (values, *test.examples)
         return test
 
     return decorate
@@ -123,7 +152,7 @@ class _Stop:
     reason: str
 
 
-def _lead(prop: _Property, strategies: dict[str, Any]) -> None:
+def _lead(prop: _Property, strategies: dict[str, Any], explicit: tuple[dict[str, Any], ...]) -> None:
     __tracebackhide__ = True
     guard, examples = prop.guard, 0
 
@@ -144,9 +173,11 @@ def _lead(prop: _Property, strategies: dict[str, Any]) -> None:
     reason = "rank 0 stopped"
     try:
         _dress(drive, prop.body, strategies)
-        chosen = {name: s(guard.size) if callable(s) else s for name, s in strategies.items()}
+        test = given(**_sized(strategies, guard.size))(drive)
+        for values in reversed(explicit):  # Hypothesis tries the last one first
+            test = hypothesis.example(**_sized(values, guard.size))(test)
         with Watchdog(f"{prop.body.__name__}: drawing values on rank 0", LIMIT + 5) as dog:
-            profile()(given(**chosen)(drive))()
+            profile(guard.size)(test)()
         reason = ""
     except TooManyFailures as end:
         reason = str(end)
@@ -159,6 +190,11 @@ def _lead(prop: _Property, strategies: dict[str, Any]) -> None:
         guard.control.share(_Stop(reason))
 
 
+def _sized(values: dict[str, Any], size: int) -> dict[str, Any]:
+    """``values``, with functions of the number of ranks evaluated."""
+    return {name: value(size) if callable(value) else value for name, value in values.items()}
+
+
 def _dress(drive: Any, body: Callable[..., None], strategies: dict[str, Any]) -> None:
     """Let Hypothesis see the body's name and source (its seed and its database key) and the drawn parameters."""
     drive.__name__, drive.__qualname__, drive.__module__ = body.__name__, body.__qualname__, body.__module__
@@ -168,7 +204,7 @@ def _dress(drive: Any, body: Callable[..., None], strategies: dict[str, Any]) ->
     )
 
 
-def _follow(prop: _Property, _: dict[str, Any]) -> None:
+def _follow(prop: _Property) -> None:
     __tracebackhide__ = True
     skipped: BaseException | None = None
     with warnings.catch_warnings():  # ``assume`` warns where Hypothesis does not run
