@@ -30,7 +30,7 @@ from ..movement import Repartition
 from ..partition import Partition, whole_numbers
 from ..space import Space
 
-PADDING = {(28, 28): 2, (32, 32): 0}  # for an image of this size
+PADDING: dict[tuple[int, ...], int] = {(28, 28): 2, (32, 32): 0}  # for an image of this size
 
 
 class LeNet5(Sequential):
