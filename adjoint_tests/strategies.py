@@ -13,6 +13,7 @@ one-sided, negative or wider than a block.
 """
 
 from dataclasses import dataclass, fields
+from functools import cache
 from itertools import product
 from math import prod
 
@@ -87,6 +88,7 @@ class HaloCase(TensorCase):
 # ---- pieces ----------------------------------------------------------------------------------------------------------
 
 
+@cache
 def all_grids(size: int, axes: int) -> list[Ints]:
     """All grids of ``axes`` axes on at most ``size`` ranks, the small ones first."""
     sides = range(1, size + 1)

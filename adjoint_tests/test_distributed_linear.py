@@ -143,14 +143,14 @@ def test_the_general_layer_on_any_three_partitions_is_the_sequential_layer(team,
 
 
 @spmd.property_test(case=parallel)
-def test_the_all_gather_layer_is_the_sequential_layer_with_its_output_cut(team, case):
+def test_the_all_gather_layer_is_the_sequential_layer_and_leaves_its_features_cut(team, case):
     F = case.gathers(team)
     assert_is_the_sequential_layer(F, case.seed)
     assert F.range.cuts[-1] == (case.axis,)
 
 
 @spmd.property_test(case=lambda size: parallel(size, along=-1))
-def test_the_reduce_scatter_layer_of_cut_features_is_the_sequential_layer(team, case):
+def test_the_reduce_scatter_layer_is_the_sequential_layer_and_cuts_the_axis_that_it_is_told(team, case):
     F = case.scatters(team)
     assert_is_the_sequential_layer(F, case.seed)
     assert F.range.cuts[case.onto][-1] == case.axis

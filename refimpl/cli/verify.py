@@ -86,7 +86,6 @@ def layers(comm: Any) -> Iterator[tuple]:
     for layer, chain in (
         *((layer(X), 1) for layer in (F.GELU, F.TanhGELU, F.ReLU, F.SiLU, F.Sigmoid, F.Softplus, F.Tanh)),
         (F.Linear(X, 5), 1),
-        (general_linear(comm), 3),
         (F.AllGatherLinear(rows, 5, axis=2), 3),
         (F.ReduceScatterLinear(rows, 5, axis=2, onto=1), 3),
         (F.Convolution(X, 4, 3, stride=2, padding=1), 2),
@@ -106,6 +105,16 @@ def layers(comm: Any) -> Iterator[tuple]:
     tokens = Space(Partition(comm, (1, comm.size)), (6,), cuts=(0,))
     embedding = F.Embedding(tokens, 9, 4, cuts=(1, None))
     yield "Embedding", repr(tokens), embedding.linearize(np.floor(9 * tokens.uniform(1)))[1], False, 2
+    cut = Space(P, X.shape, cuts=(0, 2, 1, 3))
+    gathered, scattered = (F.Convolution(cut, 4, 3, channels=form) for form in ("all-gather", "reduce-scatter"))
+    linear, general = on_three_partitions(comm)
+    for name, layer in {
+        "GeneralLinear": linear,
+        "Convolution, gathered": gathered,
+        "Convolution, scattered": scattered,
+        "Convolution, general": general,
+    }.items():
+        yield name, repr(layer.domain), layer.linearize(layer.domain.random(1))[1], False, 3
     termwise = (F.MSE, F.L1, F.Huber, F.BCEWithLogits, F.PoissonNLL, F.KLDivergence)
     for loss in (*termwise, F.CrossEntropy, F.RelativeLp, F.RelativeL2, F.RelativeH1):
         derivative = loss(X).linearize(X.random(1), abs(X.random(2)))[1]
@@ -113,15 +122,17 @@ def layers(comm: Any) -> Iterator[tuple]:
     yield "BCE", repr(X), F.BCE(X).linearize(X.uniform(1), X.uniform(2))[1], False, 1
 
 
-def general_linear(comm: Any) -> Any:
-    """A linear layer on three partitions, those of input and output on different ranks where there are."""
+def on_three_partitions(comm: Any) -> tuple[Any, Any]:
+    """A linear layer and a convolution whose inputs and outputs are on different ranks where there are."""
     from .. import Partition, Space
-    from ..layers import GeneralLinear
+    from ..layers import Convolution, GeneralLinear
 
     p = max(d for d in (1, 2) if comm.size % d == 0)
     P_w, P_y = Partition(comm, (comm.size // p, p)), Partition(comm, (1, comm.size // p))
     P_x = Partition(comm, (1, p), ranks=range(comm.size - p, comm.size))
-    return GeneralLinear(Space(P_x, (4, 7)), 5, P_w, P_y)
+    image, weights = P_x.reshape((1, p, 1)), P_w.reshape((*P_w.shape, 1))
+    convolution = Convolution(Space(image, (2, 3, 9)), 4, 3, channels=(weights, P_y.reshape((*P_y.shape, 1))))
+    return GeneralLinear(Space(P_x, (4, 7)), 5, P_w, P_y), convolution
 
 
 def trained(comm: Any, path: Path | None) -> Iterator[tuple]:

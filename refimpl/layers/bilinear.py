@@ -33,6 +33,7 @@ from ..partition import blocks
 from ..space import Space
 from .layer import Blocks, Layer
 from .spread import Spread
+from .windows import conjugate
 
 
 class Kernel(Protocol):
@@ -108,13 +109,13 @@ class Transposed:
     shape: tuple[int, ...]
 
     def apply(self, x: np.ndarray, w: np.ndarray) -> np.ndarray:
-        return self.K.adjoint_x(x, np.conj(w), self.shape)
+        return self.K.adjoint_x(x, conjugate(w), self.shape)
 
     def adjoint_x(self, y: np.ndarray, w: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-        return self.K.apply(y, np.conj(w))
+        return self.K.apply(y, conjugate(w))
 
     def adjoint_w(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        return np.conj(self.K.adjoint_w(y, x))
+        return conjugate(self.K.adjoint_w(y, x))
 
 
 class Unmoved(Identity):

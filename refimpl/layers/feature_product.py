@@ -15,6 +15,7 @@ from math import prod
 import numpy as np
 
 from ..space import Space
+from .windows import conjugate
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,11 @@ class FeatureProduct:
 
     def adjoint_x(self, y: np.ndarray, w: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         """The adjoint of x -> K(x, w), for x of this shape."""
-        return (self._rows(y) @ np.conj(w)).reshape(shape)
+        return (self._rows(y) @ conjugate(w)).reshape(shape)
 
     def adjoint_w(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """The adjoint of w -> K(x, w)."""
-        return np.swapaxes(self._rows(y), -1, -2) @ np.conj(self._rows(x))
+        return np.swapaxes(self._rows(y), -1, -2) @ conjugate(self._rows(x))
 
     def _rows(self, a: np.ndarray) -> np.ndarray:
         """(rows, features), or (experts, rows, features)."""

@@ -64,7 +64,7 @@ class Window:
     def adjoint_x(self, y: np.ndarray, w: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         """The adjoint of x -> K(x, w), for x of this shape."""
         x = np.zeros(shape, y.dtype)
-        rows = np.conj(np.swapaxes(self._rows(w), 1, 2))
+        rows = conjugate(np.swapaxes(self._rows(w), 1, 2))
         for part, out in self._tiles(x, y):
             columns = rows @ out.reshape(self.groups, -1, out[0].size)
             windows = self._windows(part)  # a view: what is added to it is added to x
@@ -78,7 +78,7 @@ class Window:
         out, channels = y.shape[1], x.shape[1]
         w = np.zeros((self.groups, out // self.groups, channels // self.groups * prod(self.kernel)), x.dtype)
         for part, dy in self._tiles(x, y):
-            w += dy.reshape(self.groups, -1, dy[0].size) @ np.conj(np.swapaxes(self._columns(part), 1, 2))
+            w += dy.reshape(self.groups, -1, dy[0].size) @ conjugate(np.swapaxes(self._columns(part), 1, 2))
         return w.reshape(out, channels // self.groups, *self.kernel)
 
     # ---- tiles and their columns -------------------------------------------------------------------------------------
@@ -112,3 +112,8 @@ class Window:
         windows = self._windows(part)
         count = prod(windows.shape[1 + len(self.kernel) :])
         return windows.reshape(self.groups, -1, count)
+
+
+def conjugate(a: np.ndarray) -> np.ndarray:
+    """The complex conjugate; a real array itself, where NumPy would make a copy."""
+    return np.conj(a) if a.dtype.kind == "c" else a
