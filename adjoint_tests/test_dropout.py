@@ -33,7 +33,7 @@ def test_a_pass_can_be_repeated_and_the_next_step_has_another_mask(team):
     X = ri.Space(ri.Partition(team, GRIDS[team.size]), (60, 50))
     F, x = layers.Dropout(X, 0.3), X.zeros() + 1
     y, J = F.linearize(x)
-    assert np.array_equal(F(x), y)
+    assert np.array_equal(F(x), y) and verify.taylor_test(F, X.random(2))
     F.statistics = J.new_state
     again = F(x)
     assert not np.array_equal(whole(X, again), whole(X, y))

@@ -133,15 +133,19 @@ def test_statistics_of_each_block_alone_are_rejected(team):
     assert X.norm(layers.LayerNorm(X)(x) - X.adopt(alone)) > 0.01
 
 
-def test_an_adjoint_that_takes_the_statistics_for_constants_is_rejected(team):
-    X = ri.Space(ri.Partition(team, (team.size, 1)), (2 * team.size, 3))
-    for layer in (layers.LayerNorm, layers.RMSNorm):
-        F, x = trained(layer(X)), X.random(1)
-        _, J = F.linearize(x)
-        r = F.standardize(x)[0] / x if layer is layers.RMSNorm else 1.0
-        assert not verify.dot_test(
-            Planted(J, lambda dy, J=J, F=F, r=r: (r * F.spread.forward(F.parameters["w"]) * dy, J.adjoint(dy)[1]))
-        )
+@pytest.mark.parametrize("name", MAKERS)
+def test_adjoints_that_take_the_statistics_for_constants_or_forget_a_gradient_are_rejected(team, name):
+    X = ri.Space(ri.Partition(team, (*GRIDS[team.size], 1)), (4, 3, 6))
+    F, x = MAKERS[name](X), X.random(1)
+    F = F if name == "frozen" else trained(F)
+    _, J = F.linearize(x)
+    w = F.spread.forward(F.parameters["w"])
+    m = F.mean(x) if F.centred else 0.0
+    r = 1 / np.sqrt(F.mean((x - m) ** 2) + EPS)
+    constant = lambda dy: (r * w * dy, J.adjoint(dy)[1])  # for the frozen norm: those of the batch instead of its own
+    forgotten = lambda dy: (J.adjoint(dy)[0], {k: 0 * g for k, g in J.adjoint(dy)[1].items()})
+    for wrong in (constant, forgotten):
+        assert not verify.dot_test(Planted(J, wrong), chain=8)
 
 
 def test_norms_of_nothing_or_of_complex_numbers_are_refused(team):

@@ -85,6 +85,18 @@ def test_of_equal_numbers_the_first_is_chosen_and_negative_borders_stay(team):
     assert wide.range == X and np.all(to_host(wide(X.zeros() - 3)) == -3)
 
 
+@both_pools
+@pytest.mark.parametrize("kernel", [2, 5, 6])
+def test_windows_wider_than_a_block_keep_the_size_with_the_same_padding(team, layer, kernel):
+    X = ri.Space(ri.Partition(team, (1, 1, team.size)), (2, 2, team.size + 3))
+    F, x = layer(X, kernel, 1, "same"), X.random(1)
+    sides = ((kernel - 1) // 2, kernel // 2)
+    case = PoolCase(X.shape, (), kernel=(kernel,), stride=(1,), padding=(sides,), dilation=(1,))
+    assert F.range == X
+    assert_close(X, F(x), sequential(whole(X, x), layer, case))
+    assert_derivative_is_honest(F)
+
+
 def test_a_nan_is_the_largest_of_its_windows(team):
     X = ri.Space(ri.Partition(team, (1, 1, team.size)), (1, 1, 2 * team.size))
     x = X.random(1)

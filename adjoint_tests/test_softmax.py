@@ -106,3 +106,13 @@ def test_axes_that_do_not_exist_and_complex_spaces_are_refused(team):
     assert "expected a real space" in same_text(team, lambda: layers.Softmax(X.replace(dtype="complex128"), 0))
     ghosts = ri.HaloExchange(ri.Space(ri.Partition(team, (1,)), (5,)), [(1, 0)]).range
     assert "leave gaps or overlap" in same_text(team, lambda: layers.AxisSum(ghosts, (0,)))
+
+
+def test_an_adjoint_without_the_sum_or_that_is_the_tangent_of_the_logarithm_is_rejected(team):
+    X = ri.Space(ri.Partition(team, GRIDS[team.size]), (6, 7))
+    for layer in (layers.Softmax, layers.LogSoftmax):
+        F, x = layer(X, 0), X.random(1)
+        y, J = F.linearize(x)
+        diagonal = lambda dy, y=y: (y * dy, {})
+        assert not verify.dot_test(Planted(J, diagonal), chain=4)
+    assert not verify.dot_test(Planted(J, lambda dy: (J.forward(dy), {})), chain=4)
