@@ -42,6 +42,7 @@ def test_blocks_of_the_new_axis_are_multiples_of_the_axes_behind_it(team):
 def test_a_later_axis_that_is_cut_is_refused_by_all_ranks_alike(team):
     X = ri.Space(ri.Partition(team, (1, 1, team.size)), (2, 3, 2 * team.size))
     assert "different axes of a tensor of 3" in same_text(team, lambda: layers.Flatten(X, 3))
+    assert "Flatten: start: expected whole numbers" in same_text(team, lambda: layers.Flatten(X, 1.5))
     if team.size > 1:
         text = same_text(team, lambda: layers.Flatten(X))
         assert "axis 2 of" in text and "only the first, 1, may be cut; repartition before" in text
@@ -61,7 +62,9 @@ def test_an_operator_of_movement_is_a_layer_that_is_its_own_derivative(team, cas
 def test_an_operator_of_a_product_is_no_layer(team):
     X = ri.Space(ri.Partition(team, (1,)), (3,))
     J = layers.Linear(X, 3, axis=0).linearize(X.zeros())[1]
-    assert "Apply: expected an operator between two Spaces, got Product" in same_text(team, lambda: layers.Apply(J))
+    for wrong in (J, layers.Tanh(X), 3):
+        text = same_text(team, lambda wrong=wrong: layers.Apply(wrong))
+        assert text == f"Apply: expected an operator between two Spaces, got {type(wrong).__name__}"
 
 
 @pytest.mark.mpi(min_size=2)

@@ -24,8 +24,8 @@ class Apply(Layer):
     """The layer of the operator ``A``. ValueError where A does not map a Space to a Space."""
 
     def __init__(self, A: Operator) -> None:
-        if not isinstance(A.domain, Space) or not isinstance(A.range, Space):
-            raise ValueError(f"Apply: expected an operator between two Spaces, got {A.domain!r} to {A.range!r}")
+        if not isinstance(A, Operator) or not isinstance(A.domain, Space) or not isinstance(A.range, Space):
+            raise ValueError(f"Apply: expected an operator between two Spaces, got {type(A).__name__}")
         super().__init__(A.domain, A.range)
         self.A = A
 
