@@ -24,12 +24,13 @@ TOLERANCE = 1e-12  # relative to the largest entry, in float64
 
 @dataclass(frozen=True)
 class Row:
-    """A layer of a tensor of this shape, ``theirs(x, w)`` in torch, and the two axes that the grid cuts."""
+    """A layer of a tensor of this shape, ``theirs(x, w)`` in torch, the two axes that the grid cuts, and an input."""
 
     shape: tuple[int, ...]
     ours: Callable
     theirs: Callable
     cut: tuple[int, int] = (0, 2)
+    x: Callable = lambda X: X.random(1)
 
     def space(self, team):
         cuts = [self.cut.index(i) if i in self.cut else None for i in range(len(self.shape))]
@@ -105,10 +106,47 @@ def frozen_in_torch(x, w):
     return f.batch_norm(x, mean, variance, w["w"], w["b"])
 
 
+def resampled(sizes, to, mode, **options):
+    """torch has a name of "linear" for each number of axes."""
+    name = {("linear", 2): "bilinear", ("linear", 3): "trilinear"}.get((mode, len(sizes)), mode)
+    theirs = lambda x, w: f.interpolate(x, to, mode=name, **options)
+    return Row((3, 4, *sizes), lambda X: layers.Interpolation(X, to, mode, **options), theirs)
+
+
+def tokens(X, count):
+    return X.adopt(to_host(X.uniform(1) * count).astype(int).astype(X.dtype))
+
+
+def general_linear(X):
+    a, b = X.partition.shape
+    return layers.GeneralLinear(X, 5, ri.Partition(X.comm, (a, 1, b)), ri.Partition(X.comm, (a, 1)))
+
+
 LAYERS = {
     "Linear": Row((3, 4, 7), lambda X: layers.Linear(X, 5), along(1)),
     "Linear along the last axis": Row((3, 4, 7), lambda X: layers.Linear(X, 5, axis=-1), along(-1), cut=(0, 1)),
     "Linear without a bias": Row((3, 4, 7), lambda X: layers.Linear(X, 5, bias=False), along(1)),
+    "GeneralLinear": Row((4, 7), general_linear, along(-1), cut=(0, 1)),
+    "AllGatherLinear": Row((4, 7), lambda X: layers.AllGatherLinear(X, 5, 1), along(-1), cut=(0, 1)),
+    "ReduceScatterLinear": Row((4, 7), lambda X: layers.ReduceScatterLinear(X, 5, 1), along(-1), cut=(0, 1)),
+    "AllGatherLinear, experts": Row(
+        (4, 3, 7), lambda X: layers.AllGatherLinear(X, 5, 1, experts=True), lambda x, w: x @ w["W"].mT + w["b"][:, None]
+    ),
+    "Embedding": Row(
+        (5, 7),
+        lambda X: layers.Embedding(X, 6, 3),
+        lambda x, w: f.embedding(x.long(), w["W"]),
+        (0, 1),
+        lambda X: tokens(X, 6),
+    ),
+    "Flatten": Row((3, 4, 7), layers.Flatten, lambda x, w: x.flatten(1), cut=(0, 1)),
+    "Interpolation, 1-d, nearest": resampled((7,), 11, "nearest"),
+    "Interpolation, 2-d, nearest": resampled((7, 6), (5, 13), "nearest"),
+    "Interpolation, 3-d, nearest": resampled((7, 4, 3), (9, 5, 2), "nearest"),
+    "Interpolation, 1-d, linear": resampled((7,), 11, "linear"),
+    "Interpolation, 2-d, linear": resampled((7, 6), (5, 13), "linear"),
+    "Interpolation, 3-d, linear": resampled((7, 4, 3), (9, 5, 2), "linear"),
+    "Interpolation, 2-d, linear, corners": resampled((7, 6), (5, 13), "linear", align_corners=True),
     "Convolution, 1-d": convolution((11,), 3),
     "Convolution, 1-d, wide and even kernel, no bias": convolution((13,), 6, padding=2, bias=False),
     "Convolution, 1-d, stride, dilation, padding": convolution((17,), 3, stride=2, dilation=2, padding=2),
@@ -167,13 +205,13 @@ def compare(team, row):
     """The value, and the gradients with respect to the input and every weight."""
     X = row.space(team)
     F = with_random_weights(row.ours(X))
-    x, dy = X.random(1), F.range.random(2)
+    x, dy = row.x(X), F.range.random(2)
     (y, J), leaf = F.linearize(x), tensor(X, x)
     weights = {name: tensor(space, F.parameters[name]) for name, space in F.parameter_spaces.items()}
     value = row.theirs(leaf, weights)
     assert_equal(F.range, y, value, "value")
     dx, gradients = J.adjoint(dy)
-    exact = torch.autograd.grad(value, [leaf, *weights.values()], tensor(F.range, dy))
+    exact = torch.autograd.grad(value, [leaf, *weights.values()], tensor(F.range, dy), materialize_grads=True)
     assert_equal(X, dx, exact[0], "gradient of the input")
     for (name, space), gradient in zip(F.parameter_spaces.items(), exact[1:], strict=True):
         assert_equal(space, gradients[name], gradient, f"gradient of {name}")
