@@ -12,10 +12,10 @@ CLEAN  := env $(foreach name,$(filter PMI_% PMIX_% HYDRA_% OMPI_%,$(.VARIABLES))
 # any name as one word of the shell
 quoted  = '$(subst ','\'',$(1))'
 
-# of the small cases, exhaust proves every STEP-th
+# of the small cases, exhaust proves one in STEP
 STEP ?= 1
 
-.PHONY: help demo test arrays validate exhaust nightly lint tutorials clean
+.PHONY: help demo test arrays validate exhaust nightly mutants lint tutorials clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*##/\t/'
@@ -38,11 +38,14 @@ arrays: .venv/ready  ## the suite on blocks of array-api-strict, and of torch wh
 
 validate: exhaust  ## what takes longer than the suite may: so far, exhaust
 
-exhaust: .venv/ready  ## every small case of every data movement, as a matrix, on RANKS ranks; STEP=10 for every tenth
+exhaust: .venv/ready  ## every small case of every data movement, as a matrix, on RANKS ranks; STEP=10 for one in ten
 	$(CLEAN) $(call yield,$(RANKS)) $(BIN)/mpiexec -n $(RANKS) $(BIN)/python adjoint_tests/small_scope.py --step $(STEP)
 
 nightly: .venv/ready  ## the suite with random seeds and 1000 examples a property, on 1 to 8 ranks; failures are replayed first
 	$(CLEAN) $(call yield,8) SPMD_PROFILE=nightly SPMD_LIMIT=600 $(BIN)/mpiexec -n 8 $(BIN)/python -m pytest --sizes 1,2,3,4,5,6,7,8 $(ARGS)
+
+mutants: .venv/ready  ## do the tests of movement and layers fail where the code is changed? ARGS="--room movement --number 100"
+	$(CLEAN) $(BIN)/python adjoint_tests/mutants.py $(ARGS)
 
 lint: .venv/ready  ## style, format and types
 	$(BIN)/ruff check .

@@ -12,7 +12,8 @@ from refimpl.arrays import contiguous, fresh, library, namespace, to_host
 from refimpl.operator import Operator
 from refimpl.verify.dot_test import small_integers
 
-GRIDS = {1: (1, 1), 2: (2, 1), 3: (1, 3), 4: (2, 2), 6: (3, 2)}  # one two-dimensional grid for each size of a team
+# one two-dimensional grid for each size of a team
+GRIDS = {1: (1, 1), 2: (2, 1), 3: (1, 3), 4: (2, 2), 5: (5, 1), 6: (3, 2), 7: (1, 7), 8: (2, 4)}
 
 
 def whole(X, x):
