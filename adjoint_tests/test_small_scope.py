@@ -9,7 +9,7 @@ from theorems import Planted, assert_exact_adjoint
 import refimpl as ri
 from refimpl import wire
 
-STEPS = {1: 61, 2: 251, 3: 499, 4: 997, 6: 1999}  # of all choices of arguments, which are more on more ranks
+STEPS = {1: 61, 2: 251, 3: 499, 4: 997, 6: 1999}  # one in so many choices of arguments, which are more on more ranks
 OPERATORS = {
     "AllGather",
     "AllSumReduce",
