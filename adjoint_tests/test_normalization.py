@@ -8,7 +8,7 @@ from theorems import GRIDS, Planted, assert_close, assert_derivative_is_honest, 
 
 import refimpl as ri
 from refimpl import layers, verify
-from refimpl.arrays import to_host
+from refimpl.arrays import namespace, to_host
 from refimpl.verify import spmd
 
 EPS = 1e-5
@@ -141,7 +141,7 @@ def test_adjoints_that_take_the_statistics_for_constants_or_forget_a_gradient_ar
     _, J = F.linearize(x)
     w = F.spread.forward(F.parameters["w"])
     m = F.mean(x) if F.centred else 0.0
-    r = 1 / np.sqrt(F.mean((x - m) ** 2) + EPS)
+    r = 1 / namespace(x).sqrt(F.mean((x - m) ** 2) + EPS)
     constant = lambda dy: (r * w * dy, J.adjoint(dy)[1])  # for the frozen norm: those of the batch instead of its own
     forgotten = lambda dy: (J.adjoint(dy)[0], {k: 0 * g for k, g in J.adjoint(dy)[1].items()})
     for wrong in (constant, forgotten):
