@@ -107,7 +107,6 @@ ON_THE_HOST = {
     "layers/softmax.py": "the maximum goes through MPI",
     "layers/pointwise.py": "erf, and tiles that stay in cache: NumPy's ``out=``",
     "layers/pooling.py": "strided windows and masked copies",
-    "layers/convolution.py": "strided windows",
     "layers/windows.py": "strided windows",
     "training/optimizers.py": "a complex NumPy block seen as real numbers without a copy",
     "training/dataset.py": "files",

@@ -76,6 +76,7 @@ def layers(comm: Any) -> Iterator[tuple]:
     """The Jacobian of each layer and of a small FNO at a random point, with respect to input and parameters."""
     from .. import Partition, Shift, Space
     from .. import layers as F
+    from ..arrays import namespace
     from ..models import FNO
 
     P = Partition(comm, (1, 1, comm.size, 1) if comm.size < 4 else (1, 1, 2, comm.size // 2))
@@ -103,8 +104,8 @@ def layers(comm: Any) -> Iterator[tuple]:
     ):
         yield type(layer).__name__, repr(layer.domain), layer.linearize(layer.domain.random(1))[1], False, chain
     tokens = Space(Partition(comm, (1, comm.size)), (6,), cuts=(0,))
-    embedding = F.Embedding(tokens, 9, 4, cuts=(1, None))
-    yield "Embedding", repr(tokens), embedding.linearize(np.floor(9 * tokens.uniform(1)))[1], False, 2
+    embedding, u = F.Embedding(tokens, 9, 4, cuts=(1, None)), tokens.uniform(1)
+    yield "Embedding", repr(tokens), embedding.linearize(namespace(u).floor(9 * u))[1], False, 2
     cut = Space(P, X.shape, cuts=(0, 2, 1, 3))
     gathered, scattered = (F.Convolution(cut, 4, 3, channels=form) for form in ("all-gather", "reduce-scatter"))
     linear, general = on_three_partitions(comm)
