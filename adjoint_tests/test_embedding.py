@@ -39,7 +39,7 @@ def tables(draw, size):
 
 def tokens(X, count, seed):
     """Whole numbers below ``count``, equal in copies."""
-    return X.adopt(np.floor(count * X.uniform(seed)).astype(X.dtype))
+    return X.adopt(np.floor(count * to_host(X.uniform(seed))).astype(X.dtype))
 
 
 @spmd.property_test(case=tables)

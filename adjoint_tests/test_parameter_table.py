@@ -5,6 +5,7 @@ from theorems import GRIDS
 
 import refimpl as ri
 from refimpl import layers, wire
+from refimpl.arrays import to_host
 from refimpl.layers import parameter_table
 from refimpl.layers.parameter_table import ranges
 
@@ -31,7 +32,7 @@ def test_the_table_of_an_fno_is_what_its_ranks_hold_and_fits_a_terminal(team, dt
     P = ri.Partition(team, (1, 1, *GRIDS[team.size], 1))
     F = ri.models.FNO(ri.Space(P, (1, 4, 12, 12, 8), dtype), 20, (5, 5, 4))
     table = parameter_table(F)
-    held = wire.pool(team, sum(p.nbytes for p in F.parameters.values()))
+    held = wire.pool(team, sum(to_host(p).nbytes for p in F.parameters.values()))
     assert table.bytes == {r: n for r, n in enumerate(held) if n}
     assert table.numbers == F.parameter_count and [row.name for row in table.rows] == list(F.parameters)
     assert all(len(line) <= 100 for line in str(table).splitlines())
