@@ -29,6 +29,7 @@ import tomllib
 from collections import Counter
 from functools import partial
 from hashlib import sha256
+from itertools import permutations
 from pathlib import Path
 
 from tqdm import tqdm
@@ -38,31 +39,22 @@ EQUIVALENT = tomllib.loads(Path(__file__).with_name("equivalent_mutants.toml").r
 ROOMS = {
     "movement": "small_scope all_gather all_sum_reduce broadcast halo_exchange memory movement reduce_scatter repartition "
     "shift_and_padding sum_reduce transpose",
-    "layers": "compose convolution dropout fno fourier linear losses normalization pointwise pooling softmax spread",
+    "layers": "compose convolution distributed_linear dropout embedding flatten fno fourier interpolation lenet linear losses "
+    "normalization parameter_table pointwise pooling softmax spread",
 }  # the tests of each room
 # (ranks, sizes of teams, examples): one rank without mpiexec; several with few examples; all that the suite does
 STAGES = ((0, "1", 5), (4, "2,4", 5), (6, "1,2,3,6", 25))
 HANG, LIMIT = 100, 1800  # s in one example; s in one run
 
-SWAPS = {
-    ast.Add: ast.Sub,
-    ast.Sub: ast.Add,
-    ast.Mult: ast.Div,
-    ast.Div: ast.Mult,
-    ast.FloorDiv: ast.Mod,
-    ast.Mod: ast.FloorDiv,
-}
-SWAPS |= {ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq}
-SWAPS |= {ast.In: ast.NotIn, ast.NotIn: ast.In, ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.And: ast.Or, ast.Or: ast.And}
-NAMES = {
-    "forward": "adjoint",
-    "domain": "range",
-    "min": "max",
-    "start": "start_adjoint",
-    "finish": "finish_adjoint",
-    "real": "imag",
-}
-NAMES |= {after: before for before, after in NAMES.items()}
+
+def both_ways(text):
+    """What is exchanged for what, of "a b, c d"."""
+    return {a: b for pair in text.split(", ") for a, b in permutations(pair.split())}
+
+
+OPERATORS = both_ways("Add Sub, Mult Div, FloorDiv Mod, Lt LtE, Gt GtE, Eq NotEq, In NotIn, Is IsNot, And Or")
+SWAPS = {getattr(ast, a): getattr(ast, b) for a, b in OPERATORS.items()}
+NAMES = both_ways("forward adjoint, domain range, min max, start start_adjoint, finish finish_adjoint, real imag")
 DROPPED = {"conj", "conjugate", "copy", "fresh", "contiguous", "ascontiguousarray"}
 
 
@@ -93,12 +85,8 @@ def changes(node):
         yield changed(node, attr=NAMES[node.attr])
     if isinstance(node, ast.Name) and node.id in ("min", "max"):
         yield changed(node, id=NAMES[node.id])
-    if (
-        isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Attribute)
-        and node.func.attr in DROPPED
-        and not node.args
-    ):
+    method = isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and not node.args
+    if method and node.func.attr in DROPPED:
         yield node.func.value
     if isinstance(node, ast.Call) and len(node.args) == 1 and ast.unparse(node.func).rpartition(".")[2] in DROPPED:
         yield node.args[0]
@@ -113,16 +101,20 @@ def changed(node, **fields):
     return new
 
 
+def stays(node, field, child):
+    """Errors, texts and annotations; and the space that only lends its array library, which all spaces of an operator share."""
+    if field in ("annotation", "returns", "decorator_list", "bases") or isinstance(child, (ast.Raise, ast.JoinedStr)):
+        return True
+    return isinstance(node, ast.ExceptHandler) and field == "type" or getattr(node, "attr", "") == "adopt"
+
+
 def places(node, where=""):
     """(parent, field, index, node, name of the function) of every node that may be changed."""
     if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
         where = f"{where}.{node.name}".lstrip(".")
     for field, value in ast.iter_fields(node):
         for index, child in enumerate(value if isinstance(value, list) else [value]):
-            kept = field in ("annotation", "returns", "decorator_list", "bases") or isinstance(
-                child, (ast.Raise, ast.JoinedStr)
-            )
-            if isinstance(child, ast.AST) and not kept:
+            if isinstance(child, ast.AST) and not stays(node, field, child):
                 yield node, field, index if isinstance(value, list) else None, child, where
                 yield from places(child, where)
 
