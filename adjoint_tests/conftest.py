@@ -14,8 +14,8 @@ settings.register_profile("refimpl", spmd.profile())  # also for the property te
 settings.load_profile("refimpl")
 
 # what has no blocks, has them on the host by its nature (files, pictures, the solvers), or chooses the library itself
-HOST = ("arrays", "cli", "draw", "generate", "geology", "images", "misuse", "partition", "small_scope", "spmd")
-HOST += ("torch", "tutorials", "two_phase", "waiting", "wire")
+HOST = "arrays cli draw generate geology images misuse mutants partition small_scope spmd torch tutorials two_phase".split()
+HOST += ["waiting", "wire"]
 collect_ignore = []
 
 
