@@ -122,7 +122,7 @@ def test_axes_and_sizes_that_make_no_sense_are_refused(team):
 
 @pytest.mark.mpi(min_size=2)
 def test_a_cut_axis_and_wrong_blocks_are_refused(team):
-    X = ri.Space(ri.Partition(team, (1, team.size)), (4, 6))
+    X = ri.Space(ri.Partition(team, (1, team.size)), (4, 2 * team.size))
     assert "it must be whole" in same_text(team, lambda: Linear(X, 3))
     F, last = Linear(X, 3, axis=0), team.size - 1
     bad = np.zeros((1, 1)) if team.rank == last else X.zeros()

@@ -109,7 +109,7 @@ def test_running_statistics_are_those_of_all_ranks_and_the_layer_itself_stays(te
 
 
 def test_statistics_pass_through_compositions_and_states(team):
-    X = ri.Space(ri.Partition(team, (team.size, 1, 1)), (6, 3, 4))
+    X = ri.Space(ri.Partition(team, (team.size, 1, 1)), (2 * team.size, 3, 4))
 
     def net():
         return layers.Sequential(

@@ -195,7 +195,7 @@ WRONG = {
 
 @pytest.mark.parametrize("fault", WRONG)
 def test_a_wrong_block_on_one_rank_is_the_same_error_on_all(team, fault):
-    X, last = ri.Space(ri.Partition(team, GRIDS[team.size]), (7, 6)), team.size - 1
+    X, last = ri.Space(ri.Partition(team, GRIDS[team.size]), (7, 8)), team.size - 1
     x = X.zeros()
     bad = WRONG[fault](x) if team.rank == last else x
     expected = f"on rank {last}: expected float64{wire.pool(team, list(X.local_shape))[last]}, got "

@@ -51,7 +51,7 @@ def test_gather_and_scatter_are_each_others_adjoint(team, case, root):
 
 @pytest.mark.mpi(min_size=2)
 def test_gathering_one_copy_is_rejected_as_the_adjoint_of_a_scatter_to_copies(team):
-    X = ri.Space(ri.Partition(team, (1,)), (4,))
+    X = ri.Space(ri.Partition(team, (1,)), (40,))
     C = ri.Scatter(X, ri.Partition(team, (team.size,)), cuts=(None,))
     assert_exact_adjoint(C)
     first = ri.Gather(C.range)
