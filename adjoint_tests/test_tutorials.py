@@ -2,10 +2,12 @@
 
 import re
 import runpy
+import struct
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from refimpl.cli.launch import environment, mpiexec
@@ -121,6 +123,22 @@ def test_chapter_2_finds_its_trap_and_its_planted_bug(weave, tmp_path):
     assert "[0] forward: 24 bytes predicted, 24 counted" in text
     assert "[1] adjoint: 24 bytes predicted, 24 counted" in text
     assert re.search(r"n = 8 passes: True(.|\n)*all 2 ranks: AssertionError(.|\n)*n=1,", text)
+
+
+def test_chapter_12_learns_the_same_on_two_ranks_as_on_one(weave, tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    for name, n in (("train", 40), ("t10k", 20)):  # noise in MNIST's format
+        head = struct.pack(">IIII", 0x0803, n, 28, 28), struct.pack(">II", 0x0801, n)
+        (tmp_path / f"{name}-images-idx3-ubyte").write_bytes(head[0] + rng.bytes(n * 28 * 28))
+        (tmp_path / f"{name}-labels-idx1-ubyte").write_bytes(head[1] + rng.integers(0, 10, n, np.uint8).tobytes())
+    monkeypatch.setenv("MNIST", str(tmp_path))
+    monkeypatch.setenv("LENET_STEPS", "8")
+    done = weave(ROOT / "tutorials" / "12_lenet.py", ranks=2)
+    assert done.returncode == 0, done.stderr
+    text = printed(tmp_path / "12_lenet.md")
+    gaps = [float(gap) for gap in re.findall(r"differs by at most (\S+)", text)]
+    assert len(gaps) == 10 and max(gaps) < 1e-10
+    assert re.search(r"% of 20 unseen images are read right(.|\n)*FAILED(.|\n)*kernel=2,", text)
 
 
 def test_no_chapter_is_long():

@@ -73,11 +73,11 @@ def movements(comm: Any) -> Iterator[tuple]:
 
 
 def layers(comm: Any) -> Iterator[tuple]:
-    """The Jacobian of each layer and of a small FNO at a random point, with respect to input and parameters."""
+    """The Jacobian of each layer, of a small FNO and of LeNet-5 at a random point, with respect to input and parameters."""
     from .. import Partition, Shift, Space
     from .. import layers as F
     from ..arrays import namespace
-    from ..models import FNO
+    from ..models import FNO, LeNet5
 
     P = Partition(comm, (1, 1, comm.size, 1) if comm.size < 4 else (1, 1, 2, comm.size // 2))
     X = Space(P, (2, 3, 9, 8))
@@ -101,6 +101,7 @@ def layers(comm: Any) -> Iterator[tuple]:
         (F.Residual(F.Linear(X, 3)), 2),
         (F.SpectralConvolution(X, (3, 4)), 5),
         (FNO(X, 4, (3, 4), blocks=2), 20),
+        (LeNet5(Space(Partition(comm, (1, 1, 1, 1)), (2, 1, 28, 28))), 15),
     ):
         yield type(layer).__name__, repr(layer.domain), layer.linearize(layer.domain.random(1))[1], False, chain
     tokens = Space(Partition(comm, (1, comm.size)), (6,), cuts=(0,))
