@@ -143,18 +143,14 @@ def test_the_general_layer_on_any_three_partitions_is_the_sequential_layer(team,
     assert_is_the_sequential_layer(case.layer(team), case.seed)
 
 
-@spmd.property_test(case=parallel)
-def test_the_all_gather_layer_is_the_sequential_layer_and_leaves_its_features_cut(team, case):
-    F = case.gathers(team)
-    assert_is_the_sequential_layer(F, case.seed)
-    assert F.range.cuts[-1] == (case.axis,)
-
-
-@spmd.property_test(case=lambda size: parallel(size, along=-1))
-def test_the_reduce_scatter_layer_is_the_sequential_layer_and_cuts_the_axis_that_it_is_told(team, case):
-    F = case.scatters(team)
-    assert_is_the_sequential_layer(F, case.seed)
-    assert F.range.cuts[case.onto][-1] == case.axis
+@spmd.property_test(gathered=parallel, scattered=lambda size: parallel(size, along=-1), gathers=st.booleans())
+def test_the_parallel_layers_are_the_sequential_layer_and_cut_the_axis_that_they_are_told(
+    team, gathered, scattered, gathers
+):
+    F = gathered.gathers(team) if gathers else scattered.scatters(team)
+    assert_is_the_sequential_layer(F, gathered.seed)
+    cut, axis = (F.range.cuts[-1], gathered.axis) if gathers else (F.range.cuts[scattered.onto], scattered.axis)
+    assert cut[-1] == axis
 
 
 def general(team, dtype="float64", **options):

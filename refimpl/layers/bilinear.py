@@ -83,9 +83,8 @@ class Bilinear(Layer):
 
         return self._outputs(K.apply(u, W), self.parameters), tangent, adjoint
 
-    def _brought(
-        self, x: Array, parameters: Blocks
-    ) -> tuple[np.ndarray, np.ndarray]:  # G x and S W, together on their way
+    def _brought(self, x: Array, parameters: Blocks) -> tuple[np.ndarray, np.ndarray]:
+        """G x and S W, together on their way."""
         inputs, weights = self.G.start(x), self.S.start(parameters["W"])
         return to_host(self.G.finish(inputs)), to_host(self.S.finish(weights))
 
