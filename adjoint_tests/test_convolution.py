@@ -277,7 +277,7 @@ def test_cut_channels_agree_with_the_complex_step_and_their_weights_have_one_own
     alone = layer(ri.Space(ri.Partition(team, (1, 1, 1)), (2, 4, 9)), 6, 3, 2, seed=5)
     assert np.array_equal(state(team, F)["W"], state(team, alone)["W"])
     for name, space in F.parameter_spaces.items():
-        assert sum(wire.pool(team, F.parameters[name].size)) == prod(space.shape)
+        assert sum(wire.pool(team, prod(F.parameters[name].shape))) == prod(space.shape)
 
 
 @LAYERS

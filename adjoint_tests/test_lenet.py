@@ -43,7 +43,7 @@ def trained(comm, train, test):
     moments = rule.start(model.parameters)
     for t, batch in enumerate(islice(train.batches(BATCH), STEPS), start=1):
         x, target = train.scatter(batch, model.domain), train.targets(batch, model.range)
-        value, gradients = loss_and_gradients(model, loss, x, target)
+        value, gradients, _ = loss_and_gradients(model, loss, x, target)
         rate = cosine_schedule(t, STEPS, RATE, warmup=10)
         model.parameters, moments = rule.step(model.parameters, gradients, moments, t, rate)
         losses.append(value)
