@@ -102,10 +102,16 @@ def changed(node, **fields):
 
 
 def stays(node, field, child):
-    """Errors, texts and annotations; and the space that only lends its array library, which all spaces of an operator share."""
+    """What cannot matter: errors, texts, annotations, the order of choices, checks of our own code (strict=), and which space
+    lends its communicator or its array library, since all spaces of an operator share them.
+    """
     if field in ("annotation", "returns", "decorator_list", "bases") or isinstance(child, (ast.Raise, ast.JoinedStr)):
         return True
-    return isinstance(node, ast.ExceptHandler) and field == "type" or getattr(node, "attr", "") == "adopt"
+    choices = (
+        isinstance(node, ast.Compare) and isinstance(child, ast.Tuple) and isinstance(node.ops[0], (ast.In, ast.NotIn))
+    )
+    caught = isinstance(node, ast.ExceptHandler) and field == "type"
+    return choices or caught or getattr(node, "arg", "") == "strict" or getattr(node, "attr", "") in ("adopt", "comm")
 
 
 def places(node, where=""):
