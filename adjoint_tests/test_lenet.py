@@ -59,6 +59,8 @@ def trained_alone():
 
 @pytest.mark.mpi(min_size=2)
 def test_a_hundred_steps_on_any_number_of_ranks_are_those_of_one(team):
+    if team.size not in (2, 4, 6):
+        pytest.skip("on 4 ranks as in the paper, on 2 and on 6; on others the three steps below, to save time")
     mine, _ = trained(team, *pictures(team))
     if team.rank == 0:
         alone, _ = trained_alone()
