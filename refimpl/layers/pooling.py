@@ -16,6 +16,8 @@ Reference    Hewett and Grady, arXiv 2006.03108 (pooling with generalised halos)
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import reduce
+from math import prod
 
 import numpy as np
 
@@ -62,6 +64,10 @@ class Pool(Layer):
     def traffic(self) -> Traffic:
         return self.boxes.traffic()
 
+    @property
+    def _size(self) -> int:
+        return int(np.prod(self.window.kernel))
+
 
 class AvgPool(Pool):
     """The mean of each window; padding counts as zeros."""
@@ -81,44 +87,45 @@ class AvgPool(Pool):
 
         return self.value(x), tangent, adjoint
 
-    @property
-    def _size(self) -> int:
-        return int(np.prod(self.window.kernel))
-
 
 class MaxPool(Pool):
     """The largest number of each window."""
 
     def value(self, x: Array) -> Array:  # y = max over k of G x
-        return self.range.adopt(self._largest(x)[0])
+        return self.range.adopt(self._largest(self._fenced(self.gather(x))))
 
     def derivative(self, x: Array) -> tuple[Array, Callable, Callable]:
-        y, chosen = self._largest(x)
+        local = self._fenced(self.gather(x))
+        y = self._largest(local)
+        places = self._places(local, y)
 
         def tangent(dx: Array, d: Blocks) -> Array:  # dy[j] = dx[the place of the largest]
-            dy = np.zeros_like(y)
-            for k, view in enumerate(self.window.offsets(self.gather(dx))):
-                np.copyto(dy, view, where=chosen == k)
-            return self.range.adopt(dy)
+            return self.range.adopt(self.gather(dx).ravel()[places])
 
         def adjoint(dy: Array) -> tuple[Array, Blocks]:  # dx[the place of the largest] += dy[j], then G*
-            local, host = to_host(self.boxes.range.zeros()), to_host(dy)
-            for k, view in enumerate(self.window.offsets(local)):
-                np.add(view, host, out=view, where=chosen == k)
-            return self.boxes.adjoint(self.boxes.range.adopt(local)), {}
+            sums = np.bincount(places.ravel(), to_host(dy).ravel(), minlength=local.size)
+            return self.boxes.adjoint(self.boxes.range.adopt(sums.reshape(local.shape).astype(local.dtype))), {}
 
         return self.range.adopt(y), tangent, adjoint
 
-    def _largest(self, x: Array) -> tuple[np.ndarray, np.ndarray]:
-        """The largest number of each window, a NaN where there is one, and its place."""
-        views = self.window.offsets(self._fenced(self.gather(x)))
+    def _largest(self, x: np.ndarray) -> np.ndarray:
+        """The largest number of each window, a NaN where there is one."""
+        views = self.window.offsets(x)
         y = next(views).copy()
-        chosen = np.zeros(y.shape, np.int32)
-        for k, view in enumerate(views, start=1):
-            larger = ~(view <= y) & ~np.isnan(y)
-            np.copyto(y, view, where=larger)
-            chosen[larger] = k
-        return y, chosen
+        for view in views:
+            np.maximum(y, view, out=y)
+        return y
+
+    def _places(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Where in the memory of x the first number of each window is that is equal to y, or a NaN."""
+        chosen, some_nan = np.zeros(y.shape, np.min_scalar_type(self._size)), np.isnan(y).any()
+        for k, view in reversed(list(enumerate(self.window.offsets(x)))):  # the first one is written last
+            np.copyto(chosen, k, where=~(view < y) if some_nan else view == y)
+        steps = [prod(x.shape[i + 1 :]) for i in range(x.ndim)]  # in memory, from one index of an axis to the next
+        moves = zip(y.shape, (1, 1, *self.window.stride), steps, strict=True)
+        corners = reduce(np.add.outer, [s * step * np.arange(m) for m, s, step in moves])
+        inner = [d * step for d, step in zip(self.window.dilation, steps[2:], strict=True)]
+        return corners + (np.array(list(np.ndindex(*self.window.kernel))) @ inner)[chosen]
 
     def _fenced(self, x: np.ndarray) -> np.ndarray:
         """Minus infinity where the box is outside the tensor."""
