@@ -6,7 +6,9 @@ Definition   y[b, o, j] = sum over c, k of w[o, c, k] x[b, c, s j + d k], for ev
 Adjoints     in x:  x[b, c, s j + d k] += sum over o of conj(w[o, c, k]) y[b, o, j];
              in w:  w[o, c, k] = sum over b, j of y[b, o, j] conj(x[b, c, s j + d k]).
 How          The windows of a tile of outputs are copied side by side as the columns of a matrix (c, k) x j; then K, its adjoint
-             in x (before the columns are added back) and its adjoint in w are one product each.
+             in x (before the columns are added back) and its adjoint in w are one product each. With a stride of 1, the adjoint
+             in x is itself a K, of y with zeros around it and the mirrored kernel: there is nothing to add back. It copies
+             outputs where the other way adds up channels twice, so it is taken for at most twice as many outputs.
 Cost         2 out channels / groups k_1 .. k_n flops an output, thrice for a pass and its adjoint. Tiles are cut along the
              first space axis alone: their columns hold about 2 MiB, or all windows of one index where these are more.
 Reference    Chellapilla, Puri and Simard, "High performance convolutional neural networks for document processing", 2006.
@@ -63,6 +65,8 @@ class Window:
 
     def adjoint_x(self, y: np.ndarray, w: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         """The adjoint of x -> K(x, w), for x of this shape."""
+        if y.size and max(self.stride) == 1 and len(w) <= 2 * shape[1]:
+            return self.apply(self._surrounded(y), self._mirrored(w))
         x = np.zeros(shape, y.dtype)
         rows = conjugate(np.swapaxes(self._rows(w), 1, 2))
         for part, out in self._tiles(x, y):
@@ -78,14 +82,31 @@ class Window:
         out, channels = y.shape[1], x.shape[1]
         w = np.zeros((self.groups, out // self.groups, channels // self.groups * prod(self.kernel)), x.dtype)
         for part, dy in self._tiles(x, y):
-            w += dy.reshape(self.groups, -1, dy[0].size) @ conjugate(np.swapaxes(self._columns(part), 1, 2))
-        return w.reshape(out, channels // self.groups, *self.kernel)
+            rows = conjugate(
+                dy.reshape(self.groups, -1, dy[0].size)
+            )  # conjugated instead of the columns, which are many
+            w += rows @ np.swapaxes(self._columns(part), 1, 2)
+        return conjugate(w).reshape(out, channels // self.groups, *self.kernel)
 
     # ---- tiles and their columns -------------------------------------------------------------------------------------
 
     def _rows(self, w: np.ndarray) -> np.ndarray:
         """The kernel as a matrix for each group: (groups, outputs, channels and offsets)."""
         return w.reshape(self.groups, len(w) // self.groups, prod(w.shape[1:]))
+
+    def _mirrored(self, w: np.ndarray) -> np.ndarray:
+        """conj(w[o, c, -k]) as a kernel from outputs to channels."""
+        by_group = w.reshape(self.groups, len(w) // self.groups, *w.shape[1:])
+        turned = np.flip(np.swapaxes(by_group, 1, 2), tuple(range(3, by_group.ndim)))
+        return conjugate(turned).reshape(self.groups * turned.shape[1], *turned.shape[2:])
+
+    def _surrounded(self, y: np.ndarray) -> np.ndarray:
+        """y with zeros as far as a window reaches beyond its first number, on all sides of its space axes."""
+        widths = [reach - 1 for reach in self.reach]
+        wide = np.zeros((*y.shape[:2], *(m + 2 * r for m, r in zip(y.shape[2:], widths, strict=True))), y.dtype)
+        inner = tuple(slice(r, r + m) for m, r in zip(y.shape[2:], widths, strict=True))
+        wide[(slice(None), slice(None), *inner)] = y
+        return wide
 
     def _tiles(self, x: np.ndarray, y: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """(part of x, part of y) without the batch axis, cut along the first space axis so that the columns stay small."""
