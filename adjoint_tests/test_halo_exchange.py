@@ -117,12 +117,13 @@ def test_a_reflected_halo_is_numpys_and_reaches_to_the_last_index(team):
     padded = np.pad(x, n - 1, mode="reflect")
     start, stop = H.range.local_box[0]
     assert np.array_equal(H.forward(H.domain.random(2)), padded[start + n - 1 : stop + n - 1])
-    wide = line(team, n, [(n - 1, 0)] + [(0, 0)] * (team.size - 1), "reflect")
-    assert_exact_adjoint(wide)
-    assert_copies(wide, boundary="reflect")
-    too_wide = [(n, 0)] + [(0, 0)] * (team.size - 1)
-    text = same_text(team, lambda: line(team, n, too_wide, "reflect"))
-    assert text.startswith(f"HaloExchange: what is mirrored must be at most n - 1 = {n - 1} wide on axis 0")
+    none = [(0, 0)] * (team.size - 1)
+    for wide, too_wide in (([(n - 1, 0), *none], [(n, 0), *none]), ([*none, (0, n - 1)], [*none, (0, n)])):
+        W = line(team, n, wide, "reflect")
+        assert_exact_adjoint(W)
+        assert_copies(W, boundary="reflect")
+        text = same_text(team, lambda too_wide=too_wide: line(team, n, too_wide, "reflect"))
+        assert text.startswith(f"HaloExchange: what is mirrored must be at most n - 1 = {n - 1} wide on axis 0")
 
 
 def test_every_copy_has_halos_of_its_own(team):
