@@ -120,6 +120,50 @@ def test_ranks_that_make_different_calls_are_all_told_so(team):
         assert X.norm(X.zeros()) == 0  # the communicator goes on
 
 
+TWINS = {  # of one domain, one range and the same parameters; they differ in an argument that no space shows
+    "Convolution": lambda X: (layers.Convolution(X, 2, 3, 1, p, d) for p, d in ((1, 1), (2, 2))),
+    "MaxPool": lambda X: (layers.MaxPool(X, k, 1, k // 2) for k in (3, 5)),
+    "AvgPool": lambda X: (layers.AvgPool(X, 3, 1, p, d) for p, d in ((1, 1), (2, 2))),
+    "Softmax": lambda X: (layers.Softmax(X, axis) for axis in (1, 2)),
+    "LogSoftmax": lambda X: (layers.LogSoftmax(X, axis) for axis in (1, 2)),
+    "LayerNorm": lambda X: (layers.LayerNorm(X, eps=eps) for eps in (1e-5, 1e-3)),
+    "Dropout": lambda X: (layers.Dropout(X, p) for p in (0.1, 0.2)),
+    "Linear": lambda X: (layers.Linear(X, 2, axis) for axis in (0, 1)),
+    "Interpolation": lambda X: (layers.Interpolation(X, X.shape[2:], mode) for mode in ("nearest", "linear")),
+    "Sequential": lambda X: (layers.Sequential({"a": F(X)}) for F in (layers.ReLU, layers.GELU)),
+}
+
+
+@pytest.mark.mpi(min_size=2)
+@pytest.mark.parametrize("name", TWINS)
+def test_layers_and_jacobians_that_differ_from_rank_to_rank_in_one_argument_are_told(team, name):
+    X = ri.Space(ri.Partition(team, (1, 1, team.size)), (2, 2, 3 * team.size))
+    F, G = TWINS[name](X)
+    assert (F.domain, F.range) == (G.domain, G.range)
+    x, odd = X.random(1), team.rank == team.size - 1
+    jacobians = [F.linearize(x)[1], G.linearize(x)[1]]
+    for call in (lambda: (G if odd else F)(x), lambda: jacobians[odd].adjoint(x), lambda: jacobians[odd].forward(x)):
+        assert f"{name} " in same_text(team, call)
+
+
+@pytest.mark.mpi(min_size=2)
+def test_losses_and_memory_that_differ_from_rank_to_rank_are_told(team):
+    X = ri.Space(ri.Partition(team, (1, team.size)), (3, 2 * team.size))
+    x, odd = X.random(1), team.rank == team.size - 1
+    M = ri.Product(a=X, b=X.replace())
+    for one, other in (
+        (layers.CrossEntropy(X, axis=0), layers.CrossEntropy(X, axis=1)),
+        (layers.Huber(X, delta=1.0), layers.Huber(X, delta=2.0)),
+        (layers.RelativeLp(X, p=2), layers.RelativeLp(X, p=3)),
+        (layers.MSE(X, "mean"), layers.MSE(X, "sum")),
+    ):
+        same_text(team, lambda one=one, other=other: (other if odd else one)(x, x))
+    pieces = {"a": x, "b": x}
+    there, back = ri.movement.memory.Copy(M, "a", "b"), ri.movement.memory.Copy(M, "b", "a")
+    same_text(team, lambda: (back if odd else there).forward(pieces))
+    same_text(team, lambda: there.adjoint(pieces) if odd else there.forward(pieces))
+
+
 def test_no_problem_raises_nothing(team):
     assert wire.vote(team, None) is None
     assert wire.together(team, lambda: team.rank) == team.rank

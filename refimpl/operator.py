@@ -49,6 +49,7 @@ class Operator:
     domain: Any
     range: Any
     norm_bound: float | None = None
+    told: tuple[str, ...] = ()  # the attributes that make it what it is, and that its spaces do not show
 
     def forward(self, x: Any) -> Any:
         """A x. Raises ValueError on all ranks where the block of any rank is not of the domain."""
@@ -80,13 +81,13 @@ class Operator:
 
     @cached_property
     def signature(self) -> str:
-        """All that the ranks must agree on, as text: a subclass adds to it what its domain and range do not show."""
-        return f"{type(self).__name__} from {self.domain.signature} to {self.range.signature}"
+        """All that the ranks must agree on, as text: the spaces, and what the subclass has ``told``."""
+        return f"{self.name} from {self.domain.signature} to {self.range.signature}{details(self)}"
 
-    @cached_property
-    def calls(self) -> tuple[str, str]:
-        """What a forward and an adjoint tell the other ranks that they are."""
-        return f"forward of {self.signature}", f"adjoint of {self.signature}"
+    @property
+    def name(self) -> str:
+        """What messages call the operator."""
+        return type(self).__name__
 
     @property
     def H(self) -> Operator:
@@ -185,7 +186,7 @@ class Composition(Operator):
             return self.A.forward(self.B.forward(x))
 
     def adjoint(self, y: Any) -> Any:  # x = B* (A* y)
-        self.range.check(y, self)
+        self.range.check(y, self, "adjoint")
         with wire.unchecked():
             return self.B.adjoint(self.A.adjoint(y))
 
@@ -198,7 +199,7 @@ class Composition(Operator):
         return self.A.finish(pending)
 
     def start_adjoint(self, y: Any) -> Any:
-        self.range.check(y, self)
+        self.range.check(y, self, "adjoint")
         with wire.unchecked():
             return self.B.start_adjoint(self.A.adjoint(y))
 
@@ -232,7 +233,7 @@ class Sum(Operator):
             return combine(lambda a, b: a + b, self.range, self.A.forward(x), self.B.forward(x))
 
     def adjoint(self, y: Any) -> Any:  # x = A* y + B* y
-        self.range.check(y, self)
+        self.range.check(y, self, "adjoint")
         with wire.unchecked():
             return combine(lambda a, b: a + b, self.domain, self.A.adjoint(y), self.B.adjoint(y))
 
@@ -260,7 +261,7 @@ class Multiple(Operator):
             return combine(lambda a: self.c * a, self.range, self.A.forward(x))
 
     def adjoint(self, y: Any) -> Any:  # x = conj(c) A* y
-        self.range.check(y, self)
+        self.range.check(y, self, "adjoint")
         with wire.unchecked():
             return combine(lambda a: self.c.conjugate() * a, self.domain, self.A.adjoint(y))
 
@@ -289,6 +290,11 @@ class Identity(Operator):
 
     def traffic(self) -> Traffic:
         return Traffic()
+
+
+def details(of: Any) -> str:
+    """The attributes of an operator, layer or loss that are named in its ``told``, as text."""
+    return "".join(f", {name} {getattr(of, name)}" for name in of.told)
 
 
 def combine(function: Any, space: Any, *vectors: Any) -> Any:

@@ -90,19 +90,15 @@ class VectorSpace:
         """sqrt(<x, x>), the same number on every rank."""
         return sqrt(self.inner(x, x).real)
 
-    def check(self, x: Any, who: Any) -> None:
+    def check(self, x: Any, who: Any, what: str = "forward") -> None:
         """Raise the same ValueError on all ranks where the block of any rank is not of this space.
 
-        The same where ranks check for different operators, or in different order. ``who`` is the operator, or a name.
+        The same where ranks do not call the same: ``what`` ("forward", "adjoint") of ``who``, an operator or a name.
         Collective; nothing happens inside ``unchecked()``.
         """
-        if not wire.checking():
-            return
-        if isinstance(who, str):
-            name, call = who, f"{who} on {self.signature}"
-        else:
-            name, call = type(who).__name__, who.calls[self is who.range and self is not who.domain]
-        wire.vote(self.comm, self.problem(x, name), call)
+        if wire.checking():
+            name, signature = (who, f"{who} on {self.signature}") if isinstance(who, str) else (who.name, who.signature)
+            wire.vote(self.comm, self.problem(x, name), f"{what} of {signature}")
 
 
 class Space(VectorSpace):

@@ -25,6 +25,8 @@ from ..space import Space
 class AxisSum(Operator):
     """The sum of ``X`` along the tensor ``axes``. Raises ValueError where an axis does not exist, or has gaps or ghosts."""
 
+    told = ("axes",)
+
     def __init__(self, X: Space, axes: Sequence[int]) -> None:
         self.axes = read_axes("AxisSum", X, axes)
         for axis in self.axes:
@@ -48,7 +50,7 @@ class AxisSum(Operator):
             return self.over.forward(namespace(x).sum(contiguous(x), axis=self.axes, keepdims=True))
 
     def adjoint(self, z: Array) -> Array:  # x = L* A z
-        self.range.check(z, self)
+        self.range.check(z, self, "adjoint")
         with wire.unchecked():
             z, xp = self.over.adjoint(z), namespace(z)
             return xp.asarray(xp.broadcast_to(z, self.domain.local_shape), copy=True)

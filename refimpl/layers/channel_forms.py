@@ -55,7 +55,7 @@ class Work:
 def read_channels(who: object, X: Space, channels: Channels) -> tuple[Work, Partition]:
     """The work of a form, and the partition of y. ValueError where there is no such form, or X does not fit."""
     name, P = type(who).__name__, X.partition
-    if isinstance(channels, tuple):
+    if isinstance(channels, tuple) and len(channels) == 2 and all(isinstance(P, Partition) for P in channels):
         return read_partitions(name, X, *channels), channels[1]
     if channels not in ("whole", "all-gather", "reduce-scatter"):
         forms = '"whole", "all-gather", "reduce-scatter" or two partitions (P_w, P_y)'

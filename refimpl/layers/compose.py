@@ -9,7 +9,8 @@ Adjoint      The graph from its end to its start:   c_n = sum of J_m* c_m over t
              dx = c_x. A value that is read twice gets the sum of two cotangents.
 Why          The chain rule: J is made of products, sums and copies, and the adjoint of a product is that of its factors in the
              other order, that of a sum is copies, and that of copies is a sum.
-Parameters   Those of the node f are called "f.W", "f.b", ..; each layer keeps its own.
+Parameters   Those of the node f are called "f.W", "f.b", ..; each layer keeps its own. ``parameters`` makes a new dict of them:
+             set it as a whole, ``graph.parameters = ..``.
 Memory       A value is forgotten after its last use; a linearisation keeps what its layers keep.
 Trap         A skip connection whose cotangent replaces the one that has come by the other way.
 """
@@ -107,6 +108,10 @@ class Graph(Layer):
     def frozen(self) -> Graph:
         return Graph({name: (layer.frozen(), self.inputs[name]) for name, layer in self.layers.items()}, self.outputs)
 
+    @property
+    def leaves(self) -> list[Layer]:
+        return [leaf for layer in self.layers.values() for leaf in layer.leaves]
+
     def traffic(self) -> Traffic:
         return sum((layer.traffic() for layer in self.layers.values()), Traffic())
 
@@ -123,8 +128,9 @@ class Graph(Layer):
         for name, layer in self.layers.items():
             if name == "x" or "." in name:
                 raise ValueError(f'{who}: {name!r} is no name for a node: "x" is the input, and dots part names')
-            if layer.parameter_spaces and any(self.layers[n] is layer for n in known if n != "x"):
-                raise ValueError(f"{who}: the layer of {name} is that of another node; make one for each node")
+            before = [id(leaf) for n in known if n != "x" for leaf in self.layers[n].leaves]
+            if any(id(leaf) in before and leaf._owned() for leaf in layer.leaves):
+                raise ValueError(f"{who}: a layer of {name} is that of another node; make one for each node")
             self._check_sum(name, self.inputs[name], known, layer.domain)
             known[name] = layer.range
         self._check_sum("the output", self.outputs, known, known.get(self.outputs[0]))

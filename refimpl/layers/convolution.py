@@ -47,6 +47,8 @@ class Convolution(Bilinear):
     Raises ValueError where these do not fit, or no window fits.
     """
 
+    told = ("window",)
+
     def __init__(
         self,
         X: Space,
@@ -68,6 +70,7 @@ class Convolution(Bilinear):
         if not prod(window.positions(sizes)):
             raise ValueError(f"{type(self).__name__}: a window that spans {window.reach} does not fit into {sizes}")
         Y = beside(X, P_y, (X.shape[0], out, *window.positions(sizes)))
+        self.window = window
         K, G, S, R = around(X, Y, work, window, reached(Y, window, pads), boundary)
         super().__init__(X, Y, K, G, S, R, Spread(Y, (1,)) if bias else None)
         self.parameters["W"] = uniform_weights(S.domain, prod(S.domain.shape[1:]), seed)
@@ -78,6 +81,8 @@ class TransposedConvolution(Bilinear):
 
     Raises ValueError where these do not fit.
     """
+
+    told = ("window",)
 
     def __init__(
         self,
@@ -103,6 +108,7 @@ class TransposedConvolution(Bilinear):
         if min(sizes) < 1:
             raise ValueError(f"{type(self).__name__}: nothing is left of the output: its sizes would be {tuple(sizes)}")
         Y = beside(X, P_y, (X.shape[0], out, *sizes))
+        self.window = window
         K, G, S, R = around(Y, X, work.transposed, window, reached(X, window, pads), "zero")
         super().__init__(X, Y, Transposed(K, G.range.local_shape), R.H, S, G.H, Spread(Y, (1,)) if bias else None)
         self.parameters["W"] = uniform_weights(S.domain, prod(S.domain.shape[1:]), seed)

@@ -28,6 +28,8 @@ from .pointwise import Identity
 class Dropout(Layer):
     """Numbers of ``X`` set to zero with probability ``p``. Raises ValueError where p is not in [0, 1)."""
 
+    told = ("p", "seed")
+
     def __init__(self, X: Space, p: float = 0.5, seed: int = 0) -> None:
         if not 0 <= p < 1:
             raise ValueError(f"Dropout: expected a probability 0 <= p < 1, got {p}")

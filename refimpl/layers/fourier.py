@@ -95,7 +95,7 @@ class TruncatedFourier(Operator):
             return self.collect.forward(x)
 
     def adjoint(self, z: Array) -> Array:  # x = Re F_n* .. F_1* G z
-        self.range.check(z, self)
+        self.range.check(z, self, "adjoint")
         with wire.unchecked():
             z = self.collect.adjoint(z)
             for F in self.columns:

@@ -20,7 +20,6 @@ Reference    torch.nn.functional.interpolate; Hewett and Grady, arXiv 2006.03108
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 from math import prod, sqrt
 from numbers import Integral
 from typing import Any
@@ -42,6 +41,8 @@ class Resampling(Operator):
     Raises ValueError where these do not fit, X has not 1 to 3 space axes or no points on one, or blocks overlap or leave gaps.
     """
 
+    told = ("mode", "align_corners")
+
     def __init__(
         self, X: Space, sizes: int | Sequence[int], mode: str = "nearest", align_corners: bool = False
     ) -> None:
@@ -57,7 +58,7 @@ class Resampling(Operator):
                 f'Interpolation: expected mode="nearest" or "linear", which may align corners, got {mode!r}, {align_corners}'
             )
         self.domain, self.range = X, X.replace(shape=(*X.shape[:2], *sizes))
-        self.mode = (mode, align_corners)
+        self.mode, self.align_corners = mode, align_corners
         whole = [axis_matrix(n, m, mode, align_corners) for n, m in zip(X.shape[2:], sizes, strict=True)]
         rows = dict(enumerate(X.blocks))
         for axis, M in enumerate(whole, start=2):
@@ -80,7 +81,7 @@ class Resampling(Operator):
         return self.range.adopt(np.ascontiguousarray(y))
 
     def adjoint(self, y: Array) -> Array:  # x = G* M_n* .. M_1* y
-        self.range.check(y, self)
+        self.range.check(y, self, "adjoint")
         x = to_host(y)
         for axis, M in enumerate(self.matrices, start=2):
             x = along(axis, M.T, x)
@@ -89,10 +90,6 @@ class Resampling(Operator):
 
     def traffic(self) -> Traffic:
         return self.boxes.traffic()
-
-    @cached_property
-    def signature(self) -> str:
-        return f"{super().signature}, mode {self.mode}"
 
 
 class Interpolation(Apply):
@@ -108,6 +105,7 @@ class Upsample(Interpolation):
     """An interpolation to ``factor`` times as many points along each space axis."""
 
     def __init__(self, X: Space, factor: int, mode: str = "nearest", align_corners: bool = False) -> None:
+        (factor,) = whole_numbers("Upsample: factor", (factor,))
         super().__init__(X, [factor * n for n in X.shape[2:]], mode, align_corners)
 
 

@@ -21,7 +21,7 @@ from math import prod
 
 from .. import wire
 from ..arrays import Array, HostArray
-from ..operator import Operator, Traffic
+from ..operator import Operator, Traffic, details
 from ..space import Product, Space
 
 Blocks = dict[str, Array]
@@ -29,6 +29,8 @@ Blocks = dict[str, Array]
 
 class Layer:
     """A map ``domain`` -> ``range`` with ``parameters``."""
+
+    told: tuple[str, ...] = ()  # the attributes that make it what it is, and that its spaces do not show
 
     def __init__(self, X: Space, Y: Space) -> None:
         self.domain, self.range = X, Y
@@ -70,11 +72,17 @@ class Layer:
                 problem = Product(self.statistics_spaces).problem(self.statistics, f"{who}.statistics")
             wire.vote(self.domain.comm, self.domain.problem(x, who) or problem, f"{what} of {self.signature}")
 
+    @property
+    def leaves(self) -> list[Layer]:
+        """The layers of which this one is made: itself, where it is made of none."""
+        return [self]
+
     @cached_property
     def signature(self) -> str:
-        """All that the ranks must agree on, as text; a subclass adds what the spaces do not show."""
+        """All that the ranks must agree on, as text: the spaces, and what the subclass has ``told``."""
         owned = ", ".join(f"{name}: {space.signature}" for name, space in self._owned().items())
-        return f"{type(self).__name__} from {self.domain.signature} to {self.range.signature} with {owned or 'no parameters'}"
+        spaces = f"{self.domain.signature} to {self.range.signature} with {owned or 'no parameters'}"
+        return f"{type(self).__name__} from {spaces}{details(self)}"
 
     def value(self, x: Array) -> Array:
         raise NotImplementedError
@@ -109,7 +117,7 @@ class Layer:
 
     @property
     def parameter_count(self) -> int:
-        """Real numbers that are learned; a complex one counts as two."""
+        """How many numbers are learned; a complex one counts as two where the field is real."""
         return sum(map(real_numbers, self.parameter_spaces.values()))
 
 
@@ -125,26 +133,33 @@ class Jacobian(Operator):
     """
 
     def __init__(self, layer: Layer, tangent: Callable, adjoint: Callable, new_state: Blocks | None = None) -> None:
-        self.domain, self.range = Product({"x": layer.domain} | layer.parameter_spaces), layer.range
-        self.name, self.layer_traffic = f"Jacobian of {type(layer).__name__}", layer.traffic
+        self.domain, self.range, self.layer = Product({"x": layer.domain} | layer.parameter_spaces), layer.range, layer
         self.tangent, self.cotangent, self.new_state = tangent, adjoint, new_state or {}
 
     def forward(self, dx: Array | Blocks | tuple[Array, Blocks], dparameters: Blocks | None = None) -> Array:
         """dy for dx and dparameters (default: zero), or for both in one: a dict {"x": dx, **dparameters} or a pair."""
         both = dx if isinstance(dx, dict | tuple) else (dx, dparameters or self._no_change())
-        self.domain.check(both, self.name)
+        self.domain.check(both, self)
         with wire.unchecked():
             changes = dict(self.domain.element(both))
             return self.tangent(changes.pop("x"), changes)
 
     def adjoint(self, dy: Array) -> tuple[Array, Blocks]:
         """(dx, gradients) for dy."""
-        self.range.check(dy, self.name)
+        self.range.check(dy, self, "adjoint")
         with wire.unchecked():
             return self.cotangent(dy)
 
     def traffic(self) -> Traffic:
-        return self.layer_traffic()
+        return self.layer.traffic()
+
+    @property
+    def name(self) -> str:
+        return f"Jacobian of {type(self.layer).__name__}"
+
+    @cached_property
+    def signature(self) -> str:
+        return f"Jacobian of {self.layer.signature}"
 
     def _no_change(self) -> Blocks:
         return {name: space.zeros() for name, space in self.domain.spaces.items() if name != "x"}

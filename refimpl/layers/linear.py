@@ -32,6 +32,8 @@ class Linear(Layer):
     a cut axis needs another layer.
     """
 
+    told = ("axis",)
+
     def __init__(self, X: Space, out: int, axis: int = 1, bias: bool = True, seed: int = 0) -> None:
         if not -X.ndim <= axis < X.ndim or out < 1:
             raise ValueError(

@@ -24,7 +24,7 @@ import numpy as np
 from .. import wire
 from ..arrays import Array, namespace, to_host
 from ..movement import Broadcast
-from ..operator import Operator, Traffic
+from ..operator import Operator, Traffic, details
 from ..partition import Partition
 from ..space import Product, Space
 from .pointwise import logistic, softplus
@@ -46,7 +46,7 @@ class Functional(Operator):
 
     def adjoint(self, c: float | Array) -> Array:  # dx_p = c g_p, with the c of rank 0
         c = self.range.adopt(np.array(float(c))) if isinstance(c, Real) else c
-        self.range.check(c, self)
+        self.range.check(c, self, "adjoint")
         with wire.unchecked():
             return self.gradient * float(self.tell.forward(c))
 
@@ -59,6 +59,8 @@ class Loss:
 
     Raises ValueError where X is complex, holds a number twice, or has none to take a mean of.
     """
+
+    told: tuple[str, ...] = ("reduction",)  # the attributes that make it what it is, beside X
 
     def __init__(self, X: Space, reduction: str = "mean") -> None:
         if reduction not in ("mean", "sum"):
@@ -78,10 +80,19 @@ class Loss:
 
     def linearize(self, prediction: Array, target: Array) -> tuple[float, Functional]:
         """The loss, and its derivative with respect to the prediction."""
-        self.pair.check({"prediction": prediction, "target": target}, type(self).__name__)
+        self.pair.check({"prediction": prediction, "target": target}, self, "linearization")
         with wire.unchecked():
             value, gradient = self.value_and_gradient(prediction, target)
         return value, Functional(self.domain, gradient)
+
+    @property
+    def name(self) -> str:
+        return type(self).__name__
+
+    @property
+    def signature(self) -> str:
+        """All that the ranks must agree on, as text."""
+        return f"{self.name} on {self.pair.signature}{details(self)}"
 
     def value_and_gradient(self, prediction: Array, target: Array) -> tuple[float, Array]:
         raise NotImplementedError
@@ -121,6 +132,8 @@ class L1(TermwiseLoss):
 
 class Huber(TermwiseLoss):
     """Half the square of an error up to ``delta``, and from there on a line."""
+
+    told = ("reduction", "delta")
 
     def __init__(self, X: Space, reduction: str = "mean", delta: float = 1.0) -> None:
         super().__init__(X, reduction)
@@ -170,9 +183,11 @@ class PoissonNLL(TermwiseLoss):
 class CrossEntropy(Loss):
     """Of target probabilities t (one-hot for labels) and logits p, along ``axis``; "mean": over the positions."""
 
+    told = ("reduction", "axis")
+
     def __init__(self, X: Space, reduction: str = "mean", axis: int = 1) -> None:
         super().__init__(X, reduction)
-        self.log_softmax = LogSoftmax(X, axis)
+        self.axis, self.log_softmax = axis, LogSoftmax(X, axis)
 
     def value_and_gradient(self, prediction: Array, target: Array) -> tuple[float, Array]:
         n = prod(self.log_softmax.sum.range.shape) if self.reduction == "mean" else 1

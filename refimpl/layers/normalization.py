@@ -39,10 +39,12 @@ class Normalization(Layer):
     """
 
     centred = True
+    told = ("axes", "eps")
 
     def __init__(self, X: Space, axes: Sequence[int], weight_axes: Sequence[int], eps: float) -> None:
         super().__init__(X, X)
         self.sum, self.spread, self.weight_axes, self.eps = AxisSum(X, axes), Spread(X, weight_axes), weight_axes, eps
+        self.axes = self.sum.axes
         if X.dtype.kind != "f" or not self.sum.count:
             raise ValueError(
                 f"{type(self).__name__}: expected a real space with numbers along the axes {tuple(axes)}, got {X!r}"

@@ -50,7 +50,7 @@ class ParameterTable:
 
     @property
     def numbers(self) -> int:
-        """Real numbers that are learned."""
+        """How many are learned; a complex one counts as two where the field is real."""
         return sum(row.numbers for row in self.rows if row.learned)
 
     @property

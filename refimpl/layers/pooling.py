@@ -35,6 +35,8 @@ class Pool(Layer):
     Raises ValueError where X has not 1 to 3 space axes after batch and channels, padding exceeds half a window, or none fits.
     """
 
+    told = ("window", "pads")
+
     def __init__(
         self,
         X: Space,
@@ -56,7 +58,7 @@ class Pool(Layer):
         if min(window.positions(padded)) < 1:
             raise ValueError(f"{name}: a window that spans {window.reach} does not fit into {padded}")
         super().__init__(X, X.replace(shape=(*X.shape[:2], *window.positions(padded))))
-        self.window, self.boxes = window, window_boxes(self, X, self.range, window, pads, "zero")
+        self.window, self.pads, self.boxes = window, pads, window_boxes(self, X, self.range, window, pads, "zero")
 
     def gather(self, x: Array) -> np.ndarray:  # G x
         return to_host(self.boxes.forward(x))

@@ -61,6 +61,8 @@ class RelativeLoss(Loss):
 class RelativeLp(RelativeLoss):
     """The relative error in the norm of power ``p`` >= 1."""
 
+    told = ("reduction", "power")
+
     def __init__(self, X: Space, reduction: str = "mean", p: float = 2.0) -> None:
         super().__init__(X, reduction)
         if not p >= 1:
@@ -85,6 +87,8 @@ class RelativeL2(RelativeLp):
 class RelativeH1(RelativeLoss):
     """The relative error with that of the difference quotients; ``spacing``: the cell size along each space axis."""
 
+    told = ("reduction", "spacing", "boundary")
+
     def __init__(
         self, X: Space, reduction: str = "mean", spacing: Sequence[float] | None = None, boundary: str = "open"
     ) -> None:
@@ -92,6 +96,7 @@ class RelativeH1(RelativeLoss):
         spacing = [1.0] * max(X.ndim - 2, 0) if spacing is None else spacing
         if X.ndim < 3 or len(spacing) != X.ndim - 2:
             raise ValueError(f"RelativeH1: expected a spacing for each space axis (2 and on) of {X!r}, got {spacing!r}")
+        self.spacing, self.boundary = tuple(spacing), boundary
         self.differences = [Difference(X, 2 + k, h, boundary) for k, h in enumerate(spacing)]
 
     def powers_and_gradient(self, e: Array) -> tuple[Array, Array]:
@@ -103,6 +108,8 @@ class RelativeH1(RelativeLoss):
 class Difference(Operator):
     """D x = (x_{i+1} - x_i) / h along a tensor ``axis``; boundary "open" or "periodic". ValueError where they do not fit."""
 
+    told = ("axis", "h", "boundary")
+
     def __init__(self, X: Space, axis: int, h: float = 1.0, boundary: str = "open") -> None:
         if boundary not in ("open", "periodic") or not h > 0 or not 0 <= axis < X.ndim:
             raise ValueError(
@@ -111,7 +118,7 @@ class Difference(Operator):
         widths = [(0, int(i == axis and X.shape[axis] > 0)) for i in range(X.ndim)]
         self.halo = HaloExchange(X, widths, "periodic" if boundary == "periodic" else "zero")
         self.domain = self.range = X
-        self.axis, self.h, self.norm_bound = axis, h, 2 / h
+        self.axis, self.h, self.boundary, self.norm_bound = axis, h, boundary, 2 / h
         start, stop = X.local_box[axis]
         self.quotients = (
             stop - start - (boundary == "open" and start < stop == X.shape[axis])
@@ -128,7 +135,7 @@ class Difference(Operator):
     def adjoint(
         self, y: Array
     ) -> Array:  # x_{i+1} += y_i / h,  x_i -= y_i / h;  then the ghosts go back to their owners
-        self.range.check(y, self)
+        self.range.check(y, self, "adjoint")
         x = self.halo.range.zeros()
         x[self._at(1)] += y[self._at(0)] / self.h
         x[self._at(0)] -= y[self._at(0)] / self.h

@@ -48,7 +48,7 @@ class Spread(Operator):
             return namespace(w).reshape(self.broadcast.forward(w), self.range.local_shape)
 
     def adjoint(self, z: Array) -> Array:  # w = B* z
-        self.range.check(z, self)
+        self.range.check(z, self, "adjoint")
         with wire.unchecked():
             return self.broadcast.adjoint(namespace(z).reshape(z, self.broadcast.range.local_shape))
 

@@ -51,7 +51,7 @@ class AllGather(Operator):
         return self.range.adopt(y)
 
     def adjoint(self, y: Array) -> Array:  # W -> V:  x_q = sum over p of y_p[block q]
-        self.range.check(y, self)
+        self.range.check(y, self, "adjoint")
         x = np.zeros(self.domain.local_shape, self.domain.dtype)
         if self.group:
             y = to_host(y)

@@ -15,7 +15,6 @@ Reference    Hewett and Grady, arXiv 2006.03108.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 from math import prod
 
 from .. import wire
@@ -30,6 +29,8 @@ class AllSumReduce(Operator):
 
     Raises ValueError where an axis does not exist, or blocks of different shapes would be added.
     """
+
+    told = ("axes",)
 
     def __init__(self, X: Space, axes: int | Sequence[int]) -> None:
         self.domain = self.range = X
@@ -57,7 +58,3 @@ class AllSumReduce(Operator):
         n = prod(self.domain.local_shape) * self.domain.dtype.itemsize
         cost = wire.all_reduce_cost(len(self.group), n) if self.group else wire.Sent()
         return Traffic(cost, cost)
-
-    @cached_property
-    def signature(self) -> str:
-        return f"{super().signature}, grid axes {self.axes}"

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import product
 from math import prod, sqrt
 from typing import Any
@@ -50,6 +49,8 @@ class BoxCopy(Operator):
     communicator, blocks of X overlap or leave gaps, or a block of Y reaches so far outside that it would be mirrored twice.
     """
 
+    told = ("boundary", "offset")
+
     def __init__(self, X: Space, Y: Space, boundary: str = "zero", offset: Sequence[int] | None = None) -> None:
         who = type(self).__name__
         if boundary not in BOUNDARIES:
@@ -62,8 +63,7 @@ class BoxCopy(Operator):
                 raise ValueError(
                     f"{who}: blocks {list(row)} of axis {axis} must hold each of 0..{X.shape[axis] - 1} once"
                 )
-        self.domain = X
-        self.range = X.replace() if Y is X else Y  # another object, by which the vote tells forward from adjoint
+        self.domain, self.range = X, Y
         self.boundary, self.offset = boundary, tuple(offset or [0] * X.ndim)
         moved = [[(a + o, b + o) for a, b in row] for row, o in zip(Y.blocks, self.offset, strict=True)]
         self.overlaps = [_overlaps(who, X, axis, row, boundary) for axis, row in enumerate(moved)]
@@ -99,7 +99,7 @@ class BoxCopy(Operator):
         return self.range.adopt(self.there.finish(pending))
 
     def start_adjoint(self, y: Array) -> Any:
-        self.range.check(y, self)
+        self.range.check(y, self, "adjoint")
         return self.back.start(to_host(y))
 
     def finish_adjoint(self, pending: Any) -> Array:
@@ -107,10 +107,6 @@ class BoxCopy(Operator):
 
     def traffic(self) -> Traffic:
         return Traffic(self.there.sent(), self.back.sent())
-
-    @cached_property
-    def signature(self) -> str:
-        return f"{super().signature}, boundary {self.boundary}, offset {self.offset}"
 
 
 def _overlaps(who: str, X: Space, axis: int, wanted: Row, boundary: str) -> list[list[Overlap]]:

@@ -83,7 +83,7 @@ class Broadcast(Operator):
         return self.range.adopt(held[0]) if held else self.range.zeros()
 
     def start_adjoint(self, y: Array) -> Started:
-        self.range.check(y, self)
+        self.range.check(y, self, "adjoint")
         comm, y = self.domain.comm, to_host(y)
         blocks = [y if comm.rank in copies else self._empty(root, np.zeros) for root, copies in self.mine]
         pairs = zip(self.mine, blocks, strict=True)

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from math import sqrt
 
+from .. import wire
 from ..arrays import Array, fresh
 from ..operator import Composition, Operator, Traffic
 from ..space import Product, Space
@@ -35,21 +36,22 @@ class Allocate(Operator):
     """
 
     norm_bound = 1.0
+    told = ("piece",)
 
     def __init__(self, M: Product, name: str, X: Space) -> None:
         if name in M.spaces or X.comm != M.comm:
             raise ValueError(
                 f"Allocate: expected a new name beside {sorted(M.spaces)} and a space on their communicator, got {name!r}"
             )
-        self.name, self.domain, self.range = name, M, Product(M.spaces, **{name: X})
+        self.piece, self.domain, self.range = name, M, Product(M.spaces, **{name: X})
 
     def forward(self, x: Memory) -> Memory:  # M -> M x V:  x_c = 0
         self.domain.check(x, self)
-        return copied(x) | {self.name: self.range[self.name].zeros()}
+        return copied(x) | {self.piece: self.range[self.piece].zeros()}
 
     def adjoint(self, y: Memory) -> Memory:  # M x V -> M:  y_c is forgotten
-        self.range.check(y, self)
-        return {name: block for name, block in copied(y).items() if name != self.name}
+        self.range.check(y, self, "adjoint")
+        return {name: block for name, block in copied(y).items() if name != self.piece}
 
     def traffic(self) -> Traffic:
         return Traffic()
@@ -59,6 +61,7 @@ class Clear(Operator):
     """The piece ``a`` set to zero. Raises ValueError where there is none."""
 
     norm_bound = 1.0
+    told = ("a",)
 
     def __init__(self, M: Product, a: str) -> None:
         expect(self, M, a)
@@ -81,6 +84,8 @@ class Add(Operator):
     Raises ValueError where a piece is missing, they are one, or they differ in shape or dtype.
     """
 
+    told = ("a", "b")
+
     def __init__(self, M: Product, a: str, b: str) -> None:
         expect(self, M, a, b)
         self.a, self.b, self.domain, self.range = a, b, M, M
@@ -90,11 +95,13 @@ class Add(Operator):
 
     def forward(self, x: Memory) -> Memory:  # x_b <- x_b + x_a
         self.domain.check(x, self)
-        return copied(x) | {self.b: x[self.b] + self.link.forward(x[self.a])}
+        with wire.unchecked():
+            return copied(x) | {self.b: x[self.b] + self.link.forward(x[self.a])}
 
     def adjoint(self, y: Memory) -> Memory:  # y_a <- y_a + y_b
-        self.range.check(y, self)
-        return copied(y) | {self.a: y[self.a] + self.link.adjoint(y[self.b])}
+        self.range.check(y, self, "adjoint")
+        with wire.unchecked():
+            return copied(y) | {self.a: y[self.a] + self.link.adjoint(y[self.b])}
 
     def traffic(self) -> Traffic:
         return self.link.traffic()

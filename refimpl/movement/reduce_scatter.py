@@ -52,7 +52,7 @@ class ReduceScatter(Operator):
             return self.all_gather.adjoint(y)
 
     def adjoint(self, x: Array) -> Array:  # V -> W:  y_p[block q] = x_q
-        self.range.check(x, self)
+        self.range.check(x, self, "adjoint")
         with wire.unchecked():
             return self.all_gather.forward(x)
 

@@ -62,7 +62,7 @@ class SumReduce(Operator):
         return self.broadcast.finish_adjoint(pending)
 
     def start_adjoint(self, x: Array) -> Any:
-        self.range.check(x, self)
+        self.range.check(x, self, "adjoint")
         with wire.unchecked():
             return self.broadcast.start(x)
 

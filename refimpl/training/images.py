@@ -26,6 +26,7 @@ import numpy as np
 from .. import wire
 from ..arrays import Array
 from ..layers import Layer
+from ..partition import whole_numbers
 from ..space import Space
 
 IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -40,12 +41,10 @@ class Images:
     """
 
     def __init__(self, comm: Any, pixels: np.ndarray | None, labels: np.ndarray | None) -> None:
-        problem = None
-        if comm.rank == 0 and (np.ndim(pixels) != 3 or np.shape(labels) != np.shape(pixels)[:1]):
-            shapes = f"{list(np.shape(pixels))} and {list(np.shape(labels))}"
-            problem = ValueError(f"Images: expected pixels [n, height, width] and labels [n] on rank 0, got {shapes}")
-        wire.vote(comm, problem)
-        self.comm, self.pixels = comm, pixels
+        self.comm = comm
+        self.pixels, labels = wire.together(
+            comm, partial(_checked, pixels, labels) if comm.rank == 0 else lambda: (None, None)
+        )
         self.labels = wire.share(comm, labels)
 
     def __len__(self) -> int:
@@ -61,27 +60,52 @@ class Images:
 
     def scatter(self, numbers: Sequence[int] | np.ndarray, X: Space) -> Array:
         """The images of these numbers as a block of ``X`` (batch, 1, height, width). ValueError where they do not fit."""
+        numbers = self._numbers("scatter", numbers)
         if self.pixels is None:
             return X.scatter(None)
-        chosen = self.pixels[np.asarray(numbers), None]
+        chosen = self.pixels[numbers, None]
         scale = 255 if chosen.dtype == np.uint8 else 1
         return X.scatter(chosen.astype(X.dtype) / X.dtype.type(scale))
 
     def targets(self, numbers: Sequence[int] | np.ndarray, Y: Space) -> Array:
         """One-hot: 1 at the label and 0 elsewhere, as a block of ``Y`` (batch, classes). ValueError where they do not fit."""
-        labels = self.labels[np.asarray(numbers)]
+        labels = self.labels[self._numbers("targets", numbers)]
         if labels.size and not 0 <= labels.min() <= labels.max() < Y.shape[1]:
             raise ValueError(f"Images.targets: expected labels 0..{Y.shape[1] - 1}, got {labels.min()}..{labels.max()}")
         return Y.scatter(np.eye(Y.shape[1], dtype=Y.dtype)[labels] if self.comm.rank == 0 else None)
 
     def predictions(self, model: Layer) -> np.ndarray:
         """The label that ``model`` scores highest for each image, on every rank; a last incomplete batch is filled up."""
-        size, found = model.domain.shape[0], []
+        size, found = model.domain.shape[0], [np.zeros(0, int)]
         for start in range(0, len(self), size):
             x = self.scatter(np.arange(start, start + size) % len(self), model.domain)
             scores = model.range.gather(model(x))
-            found.append(None if scores is None else scores.argmax(axis=1))
-        return wire.share(self.comm, np.concatenate(found)[: len(self)] if self.comm.rank == 0 else None)
+            if scores is not None:
+                found.append(scores.argmax(axis=1))
+        return wire.share(self.comm, np.concatenate(found)[: len(self)])
+
+    def _numbers(self, what: str, numbers: Sequence[int] | np.ndarray) -> np.ndarray:
+        """``numbers`` as an array. ValueError on all ranks where one is none of an image."""
+        chosen = np.array(whole_numbers(f"Images.{what}: numbers", numbers), int)
+        if chosen.size and not 0 <= chosen.min() <= chosen.max() < len(self):
+            raise ValueError(f"Images.{what}: expected numbers 0..{len(self) - 1}, got {chosen.min()}..{chosen.max()}")
+        return chosen
+
+
+def _checked(pixels: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels and labels as arrays. ValueError where they do not fit."""
+    pixels, labels = np.asarray(pixels), np.asarray(labels)
+    if (
+        pixels.ndim != 3
+        or labels.shape != pixels.shape[:1]
+        or labels.dtype.kind not in "iu"
+        or pixels.dtype.kind not in "iuf"
+    ):
+        raise ValueError(
+            "Images: expected real pixels [n, height, width] and whole labels [n] on rank 0, "
+            f"got {pixels.dtype}{list(pixels.shape)} and {labels.dtype}{list(labels.shape)}"
+        )
+    return pixels, labels
 
 
 # ---- where they come from --------------------------------------------------------------------------------------------
@@ -92,6 +116,9 @@ def digits(comm: Any, side: int = 28) -> tuple[Images, Images]:
 
     Raises RuntimeError on all ranks, with the remedy, where scikit-learn is not installed.
     """
+    (side,) = whole_numbers("digits: side", (side,))
+    if side < 1:
+        raise ValueError(f"digits: expected a side of at least 1 pixel, got {side}")
     pixels, labels = wire.together(comm, _read_digits if comm.rank == 0 else lambda: (None, None))
     if comm.rank:
         return Images(comm, None, None), Images(comm, None, None)

@@ -130,6 +130,12 @@ class Standstill:
     def __init__(self, board: Board) -> None:
         self.board, self.begin = board, time.monotonic()
         self.first, self.since = board.rows.copy(), self.begin
+        self.failure: float | None = None
+
+    def of_failure(self) -> float:
+        """For how many seconds this wait has known that a rank has raised."""
+        self.failure = self.failure or time.monotonic()
+        return time.monotonic() - self.failure
 
     def lasts(self) -> bool:
         """Whether no rank can go on any more."""

@@ -2,7 +2,8 @@
 
 Team         An MPI communicator (mpi4py's Intracomm: the code under test is unaware). Each blocking call is its
              non-blocking twin and a loop that polls, and looks at the board (refimpl.verify.board) between polls.
-PeerFailed   A rank of the same communicator has raised: its answer will not come.
+PeerFailed   A rank of the same communicator has raised: its answer will not come. Unless it raised after it had given it; so
+             this is said only when nothing has come for LAST_WORD seconds since.
 Deadlock     All ranks stand still: each waits for the others, or has returned.
 Making       ``Create_group``, ``Split``, ``Dup``, ``Create_cart`` have no useful non-blocking twin. So the members meet
              first (a guarded exchange of empty messages); when all are there, the blocking call cannot hang. What it
@@ -25,6 +26,7 @@ import numpy as np
 from .board import ALONE, MPI, Board, Control, Standstill, name_ranks, nap
 
 SPENT_LIMIT = 1500  # communicators given up for ever; an MPI has about 2,000 to give
+LAST_WORD = 0.05  # s in which what a rank has sent before it raised must arrive
 MEETING_TAG = 32767  # the largest tag that every MPI has
 
 
@@ -78,7 +80,7 @@ class Guard:
         self.board.leave()
 
     def _look_round(self, standstill: Standstill, verb: str, comm: Any, keep: object) -> None:
-        failed = self.board.has_raised(comm.members)
+        failed = self.board.has_raised(comm.members) and standstill.of_failure() > LAST_WORD
         if failed or standstill.lasts():
             self.abandoned.append((comm, keep))
             alone = "" if self.board.shared else f"no answer in {verb} for {ALONE:g} s (several nodes: cause unknown)"
