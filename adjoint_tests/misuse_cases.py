@@ -286,6 +286,35 @@ GROUPS = {
 CASES = [case for group in GROUPS.values() for case in group]
 
 
+# ---- what no vote can tell, as one rank never comes to it: told in the table, and not tested -------------------------------
+
+
+def refused_on_one_rank(comm):
+    """A constructor sends nothing, so only the rank with the wrong argument raises; the others wait for it in forward."""
+    return ri.HaloExchange(line(comm), [] if odd(comm) else [(1, 1)]).forward(vector(2))
+
+
+def leaves_on_one_rank(comm):
+    if odd(comm):
+        raise RuntimeError("this rank has a problem of its own")
+    return halo(comm).forward(vector(2))
+
+
+def unchecked_on_one_rank(comm):
+    """The others vote; this one has already sent its messages and gone on."""
+    if not odd(comm):
+        return halo(comm).forward(vector(2))
+    with ri.unchecked():
+        return halo(comm).forward(vector(2))
+
+
+UNSEEN = [
+    Misuse("constructor that refuses on one rank alone", refused_on_one_rank, ""),
+    Misuse("a rank that raises between two calls", leaves_on_one_rank, ""),
+    Misuse("votes switched off on one rank alone", unchecked_on_one_rank, ""),
+]
+
+
 # ---- calls that look wrong and are right: memory that is not contiguous, or empty ----------------------------------------
 
 

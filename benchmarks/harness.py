@@ -123,7 +123,7 @@ def header(case: Case) -> list[str]:
 
 def circumstances(ranks: int, packages: Sequence[str]) -> str:
     """What a reader must know to judge the numbers: the machine, the load, the environment, the versions."""
-    found = [f"{name} {_version(name)}" for name in packages]
+    found = [f"{name} {version_of(name)}" for name in packages]
     slow = [f"**{name}={os.environ[name]} slows NumPy: unset it**" for name in SLOW if name in os.environ]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     settings = [f"{k}={v}" for k, v in sorted(os.environ.items()) if k.startswith(("MPIR_CVAR", "OMP_NUM", "MALLOC_"))]
@@ -132,7 +132,7 @@ def circumstances(ranks: int, packages: Sequence[str]) -> str:
     return "; ".join([*facts, *found, *(settings or ["no settings"]), *slow]) + "."
 
 
-def _version(package: str) -> str:
+def version_of(package: str) -> str:
     try:
         return version(package)
     except PackageNotFoundError:
