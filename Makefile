@@ -4,6 +4,7 @@ BIN    := .venv/bin
 RANKS  ?= 6
 SIZES  ?= 1,2,3,4,6
 OUT    ?= report
+BENCH  ?= startup convolution movement misuse
 CORES  := $(shell nproc 2>/dev/null || echo 1)
 # where ranks outnumber cores, a waiting rank must give way
 yield   = $(shell test $(1) -gt $(CORES) && echo MPIR_CVAR_POLLS_BEFORE_YIELD=1 MPIR_CVAR_ENABLE_HEAVY_YIELD=1)
@@ -55,5 +56,27 @@ lint: .venv/ready  ## style, format and types
 tutorials: .venv/ready  ## weave the chapters to pages in tutorials/out
 	for chapter in tutorials/[0-9]*.py; do $(CLEAN) $(call yield,4) $(BIN)/mpiexec -n 4 $(BIN)/python tutorials/weave.py $$chapter --out tutorials/out || exit 1; done
 
+# kernels for another processor would slow NumPy
+MEASURE := $(CLEAN) -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE
+
+.venv-bench/ready: setup.cfg benchmarks/requirements.txt
+	@$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --editable '.[mpich,test]' -r benchmarks/requirements.txt
+	.venv-bench/bin/python -m pip install --quiet mpi4py-fft || echo "without mpi4py-fft: it needs FFTW's headers and a compiler"
+	@touch $@
+
+bench: .venv-bench/ready  ## against the peers, to bench/*.md; BENCH=movement for one of movement, convolution, startup, misuse
+	@mkdir -p bench
+	@for name in $(BENCH); do $(MAKE) --no-print-directory bench-$$name || exit 1; done
+
+bench-movement:
+	$(foreach n,1 2 4,$(MEASURE) $(call yield,$(n)) .venv-bench/bin/mpiexec -n $(n) .venv-bench/bin/python benchmarks/movement.py $(ARGS) > bench/movement-$(n).md &&) cat bench/movement-*.md
+
+bench-convolution bench-startup: bench-%:
+	$(MEASURE) .venv-bench/bin/python benchmarks/$*.py $(ARGS) > bench/$*.md && cat bench/$*.md
+
+bench-misuse:
+	$(MEASURE) .venv-bench/bin/python benchmarks/misuse.py --out benchmarks/misuse.md $(ARGS)
+
 clean:  ## remove the environment and what was made
-	rm -rf .venv build *.egg-info tutorials/out
+	rm -rf .venv .venv-bench bench build *.egg-info tutorials/out
