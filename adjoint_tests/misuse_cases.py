@@ -199,7 +199,7 @@ ARGUMENTS = [
     Misuse("halo of half an index", lambda c: ri.HaloExchange(line(c), [(0, 0.5)]), "expected (left, right)"),
     Misuse("unknown boundary", lambda c: ri.HaloExchange(line(c), [(1, 1)], "mirror"), "boundary="),
     Misuse(
-        "periodic halo wider than the tensor", lambda c: ri.HaloExchange(line(c), [(9, 0)], "periodic"), "at most n = "
+        "periodic halo wider than the tensor", lambda c: ri.HaloExchange(line(c), [(99, 0)], "periodic"), "at most n = "
     ),
     Misuse("halo of a tensor that has one", lambda c: ri.HaloExchange(halo(c).range, [(1, 1)]), "must hold each of"),
     Misuse("composition of maps that do not fit", lambda c: halo(c) @ halo(c), "is not the range"),

@@ -256,7 +256,8 @@ def test_tiles_do_not_change_the_result():
 
 def with_cut_channels(team, layer, form, dtype="float64", **options):
     """A layer whose channels are cut where there are ranks for it; in the general form both ways on 4 ranks."""
-    p_out, p_in = {1: (1, 1), 2: (1, 2), 3: (3, 1), 4: (2, 2), 6: (2, 3)}[team.size]
+    grids = {1: (1, 1), 2: (1, 2), 3: (3, 1), 4: (2, 2), 5: (5, 1), 6: (2, 3), 7: (7, 1), 8: (4, 2)}
+    p_out, p_in = grids[team.size]
     if form != "general":
         X = ri.Space(ri.Partition(team, (1, team.size, 1)), (2, 4, 9), dtype)
         return layer(X, 6, 3, 2, channels=form, **options)

@@ -155,7 +155,17 @@ def test_the_parallel_layers_are_the_sequential_layer_and_cut_the_axis_that_they
 
 def general(team, dtype="float64", **options):
     """A layer on a grid of weights that is cut both ways, or has several batch ranks, where there are ranks for it."""
-    batch, p_out, p_in = {1: (1, 1, 1), 2: (1, 1, 2), 3: (3, 1, 1), 4: (1, 2, 2), 6: (3, 1, 2)}[team.size]
+    grids = {
+        1: (1, 1, 1),
+        2: (1, 1, 2),
+        3: (3, 1, 1),
+        4: (1, 2, 2),
+        5: (5, 1, 1),
+        6: (3, 1, 2),
+        7: (1, 1, 7),
+        8: (2, 2, 2),
+    }
+    batch, p_out, p_in = grids[team.size]
     X = ri.Space(ri.Partition(team, (batch, p_in)), (5, 7), dtype)
     P_w, P_y = ri.Partition(team, (batch, p_out, p_in)), ri.Partition(team, (batch, p_out))
     return layers.GeneralLinear(X, 4, P_w, P_y, **options)

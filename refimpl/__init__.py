@@ -27,6 +27,7 @@ from .movement import (
     Shift,
     SumReduce,
     Transpose,
+    memory,
 )
 from .operator import Identity, Operator, Traffic
 from .partition import Partition, blocks
@@ -58,6 +59,7 @@ __all__ = [
     "blocks",
     "counting",
     "layers",
+    "memory",
     "models",
     "movement",
     "training",

@@ -12,7 +12,8 @@ Transposed   x and y change places: y = G* K_x*(R* x, S W) + B b has this form a
 Why          K is linear in each argument, so its derivative is the sum of both; (R K_W G)* = G* K_W* R*.
 Layers       A page of its own says which G, S, R and K each layer has; there is nothing else in it.
 Cost         That of the operators: G, S, R, B forward and their adjoints in the adjoint; K once forward, twice in the adjoint.
-             G x and S W travel together, and G* while K_w* is computed.
+             G x and S W travel together, and G* while K_w* is computed, where they can be started: copies of boxes and
+             broadcasts (operator.py); a gathering waits.
 Trap         The bias is added after R. Before it, every rank whose product is summed would add it once more.
 Reference    Hewett and Grady, arXiv 2006.03108 (linear layers and convolutions, composed of data movements).
 """
