@@ -195,7 +195,8 @@ def test_graphs_that_make_no_sense_are_refused_by_all_ranks_alike(team):
         "F gives": lambda: Residual(wide),
         "'x' is no name for a node": lambda: Graph({"x": (a, "x")}),
         "'a.b' is no name for a node": lambda: Sequential({"a.b": a}),
-        "the layer of b is that of another node": lambda: Sequential({"a": a, "b": a}),
+        "a layer of b is that of another node": lambda: Sequential({"a": a, "b": a}),
+        "a layer of c is that of another node": lambda: Sequential({"a": Residual(a), "c": a}),
     }.items():
         assert text in same_text(team, make)
     if team.size > 1:

@@ -111,9 +111,15 @@ def test_what_does_not_fit_is_refused_by_all_ranks_alike(team):
     root, mine = team.rank == 0, images(team)
     P = ri.Partition(team, (team.size, 1))
     for text, call in {
-        "got [5, 4] and [5]": lambda: Images(team, *((PIXELS[..., 0], LABELS) if root else (None, None))),
-        "got [5, 4, 3] and [4]": lambda: Images(team, *((PIXELS, LABELS[1:]) if root else (None, None))),
-        "got [] and []": lambda: Images(team, None, None),
+        "got uint8[5, 4] and uint8[5]": lambda: Images(team, *((PIXELS[..., 0], LABELS) if root else (None, None))),
+        "got uint8[5, 4, 3] and uint8[4]": lambda: Images(team, *((PIXELS, LABELS[1:]) if root else (None, None))),
+        "got object[] and object[]": lambda: Images(team, None, None),
+        "and float64[5]": lambda: Images(team, *((PIXELS, LABELS / 2) if root else (None, None))),
+        "numbers 0..4, got 4..5": lambda: mine.scatter([4, 5], ri.Space(P, (2, 1, 4, 3))),
+        "numbers 0..4, got -1..-1": lambda: mine.targets([-1], ri.Space(P, (1, 4))),
+        "Images.scatter: numbers: expected whole numbers": lambda: mine.scatter([0.5], ri.Space(P, (1, 1, 4, 3))),
+        "digits: side: expected whole numbers": lambda: digits(team, side=7.5),
+        "a side of at least 1 pixel, got 0": lambda: digits(team, side=0),
         "expected float64[2, 1, 4, 4] on rank 0, got float64[2, 1, 4, 3]": lambda: mine.scatter(
             [0, 1], ri.Space(P, (2, 1, 4, 4))
         ),
@@ -144,6 +150,8 @@ def test_predictions_are_those_of_every_image_once_whatever_the_batch(team):
         X = ri.Space(ri.Partition(team, (1, 1, 1, 1), ranks=[team.size - 1]), (size, 1, 4, 3))
         found = images(team).predictions(Brightness(X, X.replace(shape=(size, 5), cuts=(0, 1))))
         assert found.tolist() == [0, 1, 2, 3, 4]
+    none = Images(team, *((PIXELS[:0], LABELS[:0]) if team.rank == 0 else (None, None)))
+    assert none.predictions(Brightness(X, X.replace(shape=(7, 5), cuts=(0, 1)))).size == 0
 
 
 def test_digits_are_enlarged_by_the_nearest_neighbour_and_split(team):

@@ -27,6 +27,13 @@ def whole_numbers(who: str, values: Any) -> tuple[int, ...]:
         raise ValueError(f"{who}: expected whole numbers, got {values!r}") from None
 
 
+def expect_partitions(who: str, *given: Any) -> None:
+    """ValueError where one is no Partition."""
+    others = [P for P in given if not isinstance(P, Partition)]
+    if others:
+        raise ValueError(f"{who}: expected a Partition, got {others[0]!r}")
+
+
 def blocks(n: int, p: int) -> list[tuple[int, int]]:
     """The (start, stop) of each of ``p`` balanced blocks of ``n`` indices; with p > n the last blocks are empty."""
     n, p = whole_numbers("blocks", (n, p))

@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
 
 def movements(comm: Any) -> Iterator[tuple]:
     """(name, spaces, operator, exact, chain) for each data movement, in blocks of unequal size."""
-    from .. import Partition, Space
+    from .. import Partition, Product, Space
     from .. import movement as m
 
     P = Partition(comm, (1, comm.size) if comm.size < 4 else (2, comm.size // 2))
@@ -51,7 +51,8 @@ def movements(comm: Any) -> Iterator[tuple]:
     B = m.Broadcast(Space(one, (7, 11)), P)
     G = m.AllGather(X, (0, 1))
     whole = m.Gather(X, root=comm.size - 1)
-    periodic = m.HaloExchange(X, [(1, 1), (2, 2)], boundary="periodic")
+    edges = {boundary: m.HaloExchange(X, [(1, 1), (2, 2)], boundary) for boundary in ("periodic", "reflect")}
+    memory = Product(a=X, b=Space(Partition(comm, P.shape[::-1]), (7, 11)))
     for operator in (
         B,
         m.SumReduce(B.range, one),
@@ -66,9 +67,10 @@ def movements(comm: Any) -> Iterator[tuple]:
         m.Restriction(X, [(2, 6), (1, 11)]),
         m.Shift(X, (2, -3)),
         m.HaloExchange(X, [(2, 1), (1, 3)]),
-        periodic,
+        *edges.values(),
+        *(Primitive(memory, "a", "b") for Primitive in (m.memory.Add, m.memory.Copy, m.memory.Move)),
     ):
-        name = type(operator).__name__ + (", periodic" if operator is periodic else "")
+        name = operator.name + "".join(f", {boundary}" for boundary, H in edges.items() if H is operator)
         yield name, f"{operator.domain} to {operator.range}", operator, True, 1
 
 

@@ -19,6 +19,7 @@ from .. import wire
 from ..arrays import Array, contiguous, namespace
 from ..movement import AllSumReduce
 from ..operator import Identity, Operator, Traffic
+from ..partition import whole_numbers
 from ..space import Space
 
 
@@ -28,7 +29,7 @@ class AxisSum(Operator):
     told = ("axes",)
 
     def __init__(self, X: Space, axes: Sequence[int]) -> None:
-        self.axes = read_axes("AxisSum", X, axes)
+        self.axes = read_tensor_axes("AxisSum", X, axes)
         for axis in self.axes:
             if not X.covers_once(axis):
                 raise ValueError(f"AxisSum: blocks {list(X.blocks[axis])} of axis {axis} leave gaps or overlap")
@@ -59,9 +60,10 @@ class AxisSum(Operator):
         return self.over.traffic()
 
 
-def read_axes(who: str, X: Space, axes: Sequence[int]) -> tuple[int, ...]:
+def read_tensor_axes(who: str, X: Space, axes: Sequence[int]) -> tuple[int, ...]:
     """Tensor axes, sorted and from 0; ValueError where one does not exist or is named twice."""
-    read = sorted(axis % X.ndim if -X.ndim <= axis < X.ndim else X.ndim for axis in axes)
+    given = whole_numbers(f"{who}: axes", axes)
+    read = sorted(axis % X.ndim if -X.ndim <= axis < X.ndim else X.ndim for axis in given)
     if len(set(read)) != len(read) or (read and read[-1] == X.ndim) or not read:
         raise ValueError(f"{who}: axes {tuple(axes)} must name different axes of a tensor of {X.ndim}")
     return tuple(read)

@@ -16,7 +16,7 @@ from math import prod
 from ..arrays import Array, fresh, namespace
 from ..partition import whole_numbers
 from ..space import Space
-from .axis_sum import read_axes
+from .axis_sum import read_tensor_axes
 from .layer import Blocks, Layer
 
 
@@ -27,7 +27,7 @@ class Flatten(Layer):
     """
 
     def __init__(self, X: Space, start: int = 1) -> None:
-        (start,) = read_axes("Flatten", X, whole_numbers("Flatten: start", (start,)))
+        (start,) = read_tensor_axes("Flatten", X, whole_numbers("Flatten: start", (start,)))
         for axis in range(start + 1, X.ndim):
             if not X.is_whole(axis):
                 raise ValueError(

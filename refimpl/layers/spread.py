@@ -18,7 +18,7 @@ from ..arrays import Array, contiguous, namespace
 from ..movement import Broadcast
 from ..operator import Operator, Traffic
 from ..space import Space
-from .axis_sum import read_axes
+from .axis_sum import read_tensor_axes
 
 
 class Spread(Operator):
@@ -28,7 +28,7 @@ class Spread(Operator):
     """
 
     def __init__(self, X: Space, axes: Sequence[int]) -> None:
-        axes = read_axes("Spread", X, axes)
+        axes = read_tensor_axes("Spread", X, axes)
         cuts = [X.cuts[i] for i in axes]
         owners = X.partition.face({g for cut in cuts for g in cut})
         shape, rows = [X.shape[i] for i in axes], [X.blocks[i] for i in axes]

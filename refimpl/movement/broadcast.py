@@ -27,7 +27,7 @@ import numpy as np
 from .. import wire
 from ..arrays import Array, to_host
 from ..operator import Operator, Traffic
-from ..partition import Partition
+from ..partition import Partition, expect_partitions
 from ..space import Space
 
 Started = list[wire.Pending]
@@ -40,6 +40,7 @@ class Broadcast(Operator):
     """
 
     def __init__(self, X: Space, P_y: Partition) -> None:
+        expect_partitions("Broadcast", P_y)
         P_x = X.partition
         new = len(P_y.shape) - len(P_x.shape)
         if not broadcasts(P_x, P_y):

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ..partition import Partition
+from ..partition import Partition, expect_partitions
 from ..space import Space
 from .boxes import BoxCopy
 
@@ -34,6 +34,7 @@ class Repartition(BoxCopy):
         cuts: Sequence[int | tuple[int, ...] | None] | None = None,
         blocks: Mapping[int, Sequence[tuple[int, int]]] | None = None,
     ) -> None:
+        expect_partitions(type(self).__name__, P_y)
         if P_y == X.partition and cuts is None and blocks is None:
             Y = X
         else:

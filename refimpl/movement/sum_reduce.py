@@ -18,7 +18,7 @@ from typing import Any
 from .. import wire
 from ..arrays import Array
 from ..operator import Operator, Traffic
-from ..partition import Partition
+from ..partition import Partition, expect_partitions
 from ..space import Space
 from .broadcast import Broadcast, broadcasts
 
@@ -30,6 +30,7 @@ class SumReduce(Operator):
     """
 
     def __init__(self, Y: Space, P_x: Partition) -> None:
+        expect_partitions("SumReduce", P_x)
         P_y, new = Y.partition, len(Y.partition.shape) - len(P_x.shape)
         if not broadcasts(P_x, P_y):
             raise ValueError(
