@@ -174,7 +174,7 @@ class Composition(Operator):
     def __init__(self, A: Operator, B: Operator) -> None:
         if A.domain != B.range:
             raise ValueError(
-                f"{type(A).__name__} @ {type(B).__name__}: the domain {A.domain!r} is not the range {B.range!r}"
+                f"{type(A).__name__} @ {type(B).__name__}: the domain {A.domain.signature} is not the range {B.range.signature}"
             )
         self.A, self.B, self.domain, self.range = A, B, B.domain, A.range
         bounded = A.norm_bound is not None and B.norm_bound is not None
@@ -221,7 +221,7 @@ class Sum(Operator):
         if A.domain != B.domain or A.range != B.range:
             raise ValueError(
                 f"{type(A).__name__} + {type(B).__name__}: expected the same spaces, "
-                f"got {A.domain!r} -> {A.range!r} and {B.domain!r} -> {B.range!r}"
+                f"got {A.domain.signature} -> {A.range.signature} and {B.domain.signature} -> {B.range.signature}"
             )
         self.A, self.B, self.domain, self.range = A, B, A.domain, A.range
         bounded = A.norm_bound is not None and B.norm_bound is not None

@@ -82,9 +82,8 @@ class Window:
         out, channels = y.shape[1], x.shape[1]
         w = np.zeros((self.groups, out // self.groups, channels // self.groups * prod(self.kernel)), x.dtype)
         for part, dy in self._tiles(x, y):
-            rows = conjugate(
-                dy.reshape(self.groups, -1, dy[0].size)
-            )  # conjugated instead of the columns, which are many
+            # dy is conjugated, and w at the end, since the columns are many
+            rows = conjugate(dy.reshape(self.groups, -1, dy[0].size))
             w += rows @ np.swapaxes(self._columns(part), 1, 2)
         return conjugate(w).reshape(out, channels // self.groups, *self.kernel)
 
