@@ -50,15 +50,16 @@ def test_the_collective_verbs(team, dtype):
     me, n, ranks = team.rank, team.size, everyone(team)
     a = np.full(3, me + 1).astype(dtype)
     total = n * (n + 1) // 2
-    assert np.array_equal(wire.all_reduce(team, ranks, a), np.full(3, total))
+    assert np.array_equal(wire.finish(wire.start_all_reduce(team, ranks, a)), np.full(3, total))
     reduced = wire.finish(wire.start_reduce(team, ranks, n - 1, a))
     assert np.array_equal(reduced, np.full(3, total)) if me == n - 1 else reduced is None
     root = a.copy() if me == n - 1 else np.zeros(3, dtype)
     assert np.array_equal(wire.finish(wire.start_broadcast(team, ranks, n - 1, root)), np.full(3, n))
-    gathered = wire.all_gather(team, ranks, a[: me % 3], [r % 3 for r in ranks])
-    assert [g.tolist() for g in gathered] == [[r + 1] * (r % 3) for r in ranks]
-    parts = [np.full(r % 3, me + 1).astype(dtype) for r in ranks]
-    assert np.array_equal(wire.reduce_scatter(team, ranks, parts), np.full(me % 3, total))
+    sizes = [r % 3 for r in ranks]
+    gathered = wire.finish(wire.start_all_gather(team, ranks, a[: me % 3], sizes))
+    assert gathered.tolist() == [r + 1 for r in ranks for _ in range(r % 3)]
+    whole = np.full(sum(sizes), me + 1).astype(dtype)
+    assert np.array_equal(wire.finish(wire.start_reduce_scatter(team, ranks, whole, sizes)), np.full(me % 3, total))
 
 
 def test_small_objects_are_shared_and_pooled(team):

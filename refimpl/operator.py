@@ -8,8 +8,8 @@ Entry        ``forward`` and ``adjoint`` check the block that they are given and
              vote also compares what the ranks call, by its ``signature``: calls in another order, or with other arguments, on
              some ranks end in one error on all.
 Overlap      pending = A.start(x);  other work;  y = A.finish(pending)   is y = A.forward(x) with the messages of A on their way
-             meanwhile, in data movements that send point to point, copy or add up; elsewhere ``start`` does it all. x must
-             not be changed before ``finish``. The adjoint is started by A.H.start(y).
+             meanwhile, in every data movement; in a composition those of its last map; elsewhere ``start`` does it all. x
+             must not be changed before ``finish``. The adjoint is started by A.H.start(y).
 """
 
 from __future__ import annotations

@@ -82,7 +82,7 @@ class VectorSpace:
             wire.vote(self.comm, self.problem(x, name) or self.problem(y, name), f"{name} on {self.signature}")
         everyone = wire.everyone(self.comm)
         own = np.array([self.local_inner(x, y)], np.complex128)
-        parts = np.concatenate(wire.all_gather(self.comm, everyone, own, [1] * len(everyone)))
+        parts = wire.finish(wire.start_all_gather(self.comm, everyone, own, [1] * len(everyone)))
         total = complex(fsum(parts.real), fsum(parts.imag))
         return total.real if self.field == "real" else total
 

@@ -2,9 +2,11 @@
 
 A closed list of verbs, each on an ordered tuple of ranks of a communicator:
 
-    exchange                               packed point-to-point messages, all in flight together
-    broadcast, reduce, all_reduce,         MPI's collectives (trees, logarithmic depth), which sum in a fixed order
-    all_gather, reduce_scatter
+    start_exchange                         packed point-to-point messages, all in flight together
+    start_broadcast, start_reduce,         MPI's collectives (trees, logarithmic depth), which sum in a fixed order
+    start_all_reduce, start_all_gather,
+    start_reduce_scatter
+    finish                                 what one of these has made, when it is there
     share, pool                            small Python objects: one rank to all, all ranks to all
     vote                                   a problem of one rank, or calls that differ: the same exception on every rank
 
@@ -13,8 +15,7 @@ Rules        Every message is non-blocking and contiguous (packed with NumPy: de
              guard, a timeline and the counters see everything.
 Groups       A verb runs on a sub-communicator of the user's communicator, made on first use and cached with it: an MPI has
              about 2,000 to give. Nothing collective happens at garbage collection.
-Overlap      ``start_exchange``, ``start_broadcast`` and ``start_reduce`` return a Pending, whose result ``finish`` waits for:
-             what is computed in between costs no waiting.
+Overlap      What starts returns a Pending, whose result ``finish`` waits for: what is computed in between costs no waiting.
 Counting     Payload: what point-to-point sends to others; for collectives the words of the textbook algorithms below.
 """
 
@@ -29,7 +30,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -194,8 +195,7 @@ def reduce_scatter_cost(p: int, n: int) -> Sent:  # n: the whole
 # ---- the verbs: NumPy arrays in, fresh NumPy arrays out --------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Pending:
+class Pending(NamedTuple):
     """Messages on their way, and what they will have made when they are there; ``keep`` holds their buffers."""
 
     comm: Any
@@ -254,38 +254,37 @@ def start_reduce(comm: Intracomm, ranks: Ranks, root: int, a: np.ndarray) -> Pen
     return Pending(link, [request], "reduce", total, (a, total))
 
 
-def all_reduce(comm: Intracomm, ranks: Ranks, a: np.ndarray, op: str = "SUM") -> np.ndarray:
+def start_all_reduce(comm: Intracomm, ranks: Ranks, a: np.ndarray, op: str = "SUM") -> Pending:
     """The sum (or the "MAX") of all ``a`` on every rank, the same bits everywhere."""
     if len(ranks) == 1 or not a.size:
-        return a.copy()
+        return Pending(comm, (), "all_reduce", a.copy())
     link, total = group(comm, ranks), np.empty_like(a)
     _count("collective", all_reduce_cost(len(ranks), a.nbytes))
-    wait(link, [link.Iallreduce(a, total, op=getattr(mpi(), op))], "all_reduce", (a, total))
-    return total
+    request = link.Iallreduce(a, total, op=getattr(mpi(), op))
+    return Pending(link, [request], "all_reduce", total, (a, total))
 
 
-def all_gather(comm: Intracomm, ranks: Ranks, a: np.ndarray, sizes: Sequence[int]) -> list[np.ndarray]:
-    """Everybody's flat ``a`` on every rank, in the order of ``ranks``; ``sizes`` are their lengths, known to all."""
+def start_all_gather(comm: Intracomm, ranks: Ranks, a: np.ndarray, sizes: Sequence[int]) -> Pending:
+    """Everybody's flat ``a`` on every rank, one behind the other in the order of ``ranks``; ``sizes``: their lengths."""
     if len(ranks) == 1:
-        return [a.copy()]
+        return Pending(comm, (), "all_gather", a.copy())
     everything = np.empty(sum(sizes), a.dtype)
-    if everything.size:
-        link = group(comm, ranks)
-        _count("collective", all_gather_cost(len(ranks), a.nbytes))
-        wait(link, [link.Iallgatherv(a, [everything, list(sizes)])], "all_gather", (a, everything))
-    return np.split(everything, np.cumsum(sizes)[:-1])
-
-
-def reduce_scatter(comm: Intracomm, ranks: Ranks, parts: Sequence[np.ndarray]) -> np.ndarray:
-    """The sum over ranks of ``parts[me]``: each rank holds one flat part for everybody, and receives the sum of its own."""
-    sizes, whole = [p.size for p in parts], np.concatenate(parts)
-    if len(ranks) == 1 or not whole.size:
-        return whole
-    own = np.empty(sizes[ranks.index(comm.rank)], whole.dtype)
+    if not everything.size:
+        return Pending(comm, (), "all_gather", everything)
     link = group(comm, ranks)
-    _count("collective", reduce_scatter_cost(len(ranks), whole.nbytes))
-    wait(link, [link.Ireduce_scatter(whole, own, recvcounts=sizes, op=mpi().SUM)], "reduce_scatter", (whole, own))
-    return own
+    _count("collective", all_gather_cost(len(ranks), a.nbytes))
+    request = link.Iallgatherv(a, [everything, list(sizes)])
+    return Pending(link, [request], "all_gather", everything, (a, everything))
+
+
+def start_reduce_scatter(comm: Intracomm, ranks: Ranks, a: np.ndarray, sizes: Sequence[int]) -> Pending:
+    """The sum over ranks of one part of the flat ``a``, whose parts of ``sizes`` belong to the ranks one by one."""
+    if len(ranks) == 1 or not a.size:
+        return Pending(comm, (), "reduce_scatter", a.copy())
+    link, own = group(comm, ranks), np.empty(sizes[ranks.index(comm.rank)], a.dtype)
+    _count("collective", reduce_scatter_cost(len(ranks), a.nbytes))
+    request = link.Ireduce_scatter(a, own, recvcounts=list(sizes), op=mpi().SUM)
+    return Pending(link, [request], "reduce_scatter", own, (a, own))
 
 
 # ---- small objects, and agreement ------------------------------------------------------------------------------------

@@ -70,7 +70,7 @@ class Softmax(Layer):
         if not self.group:
             return self.sum.range.zeros()
         m = np.max(to_host(x), axis=axis, keepdims=True, initial=-np.inf)
-        return self.sum.range.adopt(wire.all_reduce(self.domain.comm, self.group, m, "MAX"))
+        return self.sum.range.adopt(wire.finish(wire.start_all_reduce(self.domain.comm, self.group, m, "MAX")))
 
 
 class LogSoftmax(Softmax):

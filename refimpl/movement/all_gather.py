@@ -24,6 +24,7 @@ from ..arrays import Array, to_host
 from ..operator import Operator, Traffic
 from ..space import Box, Space
 from .grid_axes import group_of, read_axes
+from .parcels import Place, packed, place, unpacked
 
 
 class AllGather(Operator):
@@ -35,29 +36,45 @@ class AllGather(Operator):
 
     def __init__(self, X: Space, axes: int | Sequence[int]) -> None:
         self.axes = read_axes("AllGather", X, axes)
-        self.domain, self.range = X, gathered(X, self.axes)
+        self.comm, self.domain, self.range = X.comm, X, gathered(X, self.axes)
         self.group = group_of(X.partition, self.axes)
-        self.places = [inside(X.boxes[r], self.range.local_box) for r in self.group]
-        self.sizes = [prod(s.stop - s.start for s in place) for place in self.places]
+        self.places = [place(inside(X.boxes[r], self.range.local_box)) for r in self.group]
+        self.sizes = [p.size for p in self.places]
+        self.stacked = in_order(self.places, self.range.local_shape)
         self.norm_bound = sqrt(prod(X.partition.shape[g] for g in self.axes))
 
     def forward(self, x: Array) -> Array:  # V -> W:  y_p[block q] = x_q
-        self.domain.check(x, self)
-        y = np.zeros(self.range.local_shape, self.range.dtype)
-        if self.group:
-            parts = wire.all_gather(self.domain.comm, self.group, to_host(x).ravel(), self.sizes)
-            for place, part in zip(self.places, parts, strict=True):
-                y[place] = part.reshape(y[place].shape)
-        return self.range.adopt(y)
+        return self.finish(self.start(x))
 
     def adjoint(self, y: Array) -> Array:  # W -> V:  x_q = sum over p of y_p[block q]
+        return self.finish_adjoint(self.start_adjoint(y))
+
+    def start(self, x: Array) -> wire.Pending | None:
+        self.domain.check(x, self)
+        return wire.start_all_gather(self.comm, self.group, to_host(x).ravel(), self.sizes) if self.group else None
+
+    def finish(self, pending: wire.Pending | None) -> Array:
+        if not pending:
+            return self.range.zeros()
+        blocks = wire.finish(pending)
+        if self.stacked:
+            return self.range.adopt(blocks.reshape(self.range.local_shape))
+        y = np.empty(self.range.local_shape, self.range.dtype)
+        for p, block in unpacked(blocks, self.places):
+            y[p.where] = block
+        return self.range.adopt(y)
+
+    def start_adjoint(self, y: Array) -> wire.Pending | None:
         self.range.check(y, self, "adjoint")
-        x = np.zeros(self.domain.local_shape, self.domain.dtype)
-        if self.group:
-            y = to_host(y)
-            parts = [y[place].ravel() for place in self.places]
-            x = wire.reduce_scatter(self.domain.comm, self.group, parts).reshape(x.shape)
-        return self.domain.adopt(x)
+        if not self.group:
+            return None
+        blocks = to_host(y).ravel() if self.stacked else packed(to_host(y), self.places)
+        return wire.start_reduce_scatter(self.comm, self.group, blocks, self.sizes)
+
+    def finish_adjoint(self, pending: wire.Pending | None) -> Array:
+        if not pending:
+            return self.domain.zeros()
+        return self.domain.adopt(wire.finish(pending).reshape(self.domain.local_shape))
 
     def traffic(self) -> Traffic:
         if not self.group:
@@ -88,3 +105,10 @@ def gathered(X: Space, axes: Sequence[int]) -> Space:
 def inside(box: Box, outer: Box) -> tuple[slice, ...]:
     """``box`` as slices of an array that holds ``outer``."""
     return tuple(slice(a - start, b - start) for (a, b), (start, _) in zip(box, outer, strict=True))
+
+
+def in_order(places: Sequence[Place], shape: tuple[int, ...]) -> bool:
+    """Do the boxes, one behind the other, lie as in the memory of an array of this shape?"""
+    lead = next((i for i, n in enumerate(shape) if n != 1), 0)  # the axis along which memory can be cut in pieces
+    starts = [p.where[lead].start for p in places] if shape else []
+    return starts == sorted(starts) and all(p.shape[lead + 1 :] == shape[lead + 1 :] for p in places)

@@ -46,13 +46,23 @@ class AllSumReduce(Operator):
         self.norm_bound = float(prod(X.partition.shape[g] for g in self.axes))
 
     def forward(self, x: Array) -> Array:  # V -> V:  y_p = sum of x_q over the group
-        self.domain.check(x, self)
-        if not self.group:
-            return self.domain.zeros()
-        return self.domain.adopt(wire.all_reduce(self.domain.comm, self.group, to_host(x)))
+        return self.finish(self.start(x))
 
     def adjoint(self, y: Array) -> Array:  # V -> V:  x_p = sum of y_q over the group
         return self.forward(y)
+
+    def start(self, x: Array) -> wire.Pending | None:
+        self.domain.check(x, self)
+        return wire.start_all_reduce(self.domain.comm, self.group, to_host(x)) if self.group else None
+
+    def finish(self, pending: wire.Pending | None) -> Array:
+        return self.domain.adopt(wire.finish(pending)) if pending else self.domain.zeros()
+
+    def start_adjoint(self, y: Array) -> wire.Pending | None:
+        return self.start(y)
+
+    def finish_adjoint(self, pending: wire.Pending | None) -> Array:
+        return self.finish(pending)
 
     def traffic(self) -> Traffic:
         n = prod(self.domain.local_shape) * self.domain.dtype.itemsize

@@ -8,7 +8,7 @@ Copies       A box that lies in one piece is sent from where it is, and received
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -49,12 +49,14 @@ class Parcels:
         self.sends, self.receives = _by_rank(outgoing), _by_rank(incoming)
         kept, placed = self.sends.pop(Y.comm.rank, []), self.receives.pop(Y.comm.rank, [])
         self.own = list(zip(kept, placed, strict=True))
-        self.filled = bool(placed) and placed[0].shape == self.shape  # the first box is the whole result
+        first_is_whole = bool(placed) and placed[0].shape == self.shape
+        numbers = sum(place(where).size for _, where in incoming)
+        self.filled = first_is_whole or (once and numbers == prod(self.shape))  # no number is left as it was
 
     def start(self, x: np.ndarray) -> tuple[wire.Pending, np.ndarray]:
         """Send what others need of ``x``, and place what stays."""
         y = (np.empty if self.filled else np.zeros)(self.shape, self.dtype)
-        sends = {rank: _packed(x, places) for rank, places in self.sends.items()}
+        sends = {rank: packed(x, places) for rank, places in self.sends.items()}
         receives = {rank: self._room(y, places) for rank, places in self.receives.items()}
         pending = wire.start_exchange(self.comm, sends, receives)
         for number, (source, target) in enumerate(self.own):
@@ -66,13 +68,9 @@ class Parcels:
         pending, y = started
         received = wire.finish(pending)
         for rank, places in self.receives.items():
-            if received[rank].base is y:
-                continue
-            begin = 0
-            for target in places:
-                part = received[rank][begin : begin + target.size].reshape(target.shape)
-                self._put(y, target, part, self.once)
-                begin += target.size
+            if received[rank].base is not y:
+                for target, part in unpacked(received[rank], places):
+                    self._put(y, target, part, self.once)
         return y
 
     def sent(self) -> Sent:
@@ -101,12 +99,19 @@ def _by_rank(boxes: Sequence[tuple[int, Slices]]) -> dict[int, list[Place]]:
     return ranks
 
 
-def _packed(x: np.ndarray, places: list[Place]) -> np.ndarray:
+def packed(x: np.ndarray, places: Sequence[Place]) -> np.ndarray:
     """The boxes of ``x`` one behind the other; a view of ``x`` where that is in one piece."""
     if len(places) == 1:
         return x[places[0].where].ravel()
-    packed, begin = np.empty(sum(p.size for p in places), x.dtype), 0
+    flat = np.empty(sum(p.size for p in places), x.dtype)
+    for p, part in unpacked(flat, places):
+        part[...] = x[p.where]
+    return flat
+
+
+def unpacked(flat: np.ndarray, places: Sequence[Place]) -> Iterator[tuple[Place, np.ndarray]]:
+    """Each box, and the part of ``flat`` that is in it."""
+    begin = 0
     for p in places:
-        packed[begin : begin + p.size].reshape(p.shape)[...] = x[p.where]
+        yield p, flat[begin : begin + p.size].reshape(p.shape)
         begin += p.size
-    return packed

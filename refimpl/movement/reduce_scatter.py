@@ -47,14 +47,26 @@ class ReduceScatter(Operator):
         self.domain, self.range, self.norm_bound = Y, X, self.all_gather.norm_bound
 
     def forward(self, y: Array) -> Array:  # W -> V:  x_q = sum over p of y_p[block q]
-        self.domain.check(y, self)
-        with wire.unchecked():
-            return self.all_gather.adjoint(y)
+        return self.finish(self.start(y))
 
     def adjoint(self, x: Array) -> Array:  # V -> W:  y_p[block q] = x_q
+        return self.finish_adjoint(self.start_adjoint(x))
+
+    def start(self, y: Array) -> wire.Pending | None:
+        self.domain.check(y, self)
+        with wire.unchecked():
+            return self.all_gather.start_adjoint(y)
+
+    def finish(self, pending: wire.Pending | None) -> Array:
+        return self.all_gather.finish_adjoint(pending)
+
+    def start_adjoint(self, x: Array) -> wire.Pending | None:
         self.range.check(x, self, "adjoint")
         with wire.unchecked():
-            return self.all_gather.forward(x)
+            return self.all_gather.start(x)
+
+    def finish_adjoint(self, pending: wire.Pending | None) -> Array:
+        return self.all_gather.finish(pending)
 
     def traffic(self) -> Traffic:
         return self.all_gather.traffic().reversed
