@@ -3,8 +3,8 @@
 Mutant       One module of refimpl/movement or refimpl/layers with one change in a function: another arithmetic operator or
              comparison, a constant +-1, a condition negated, a term, a statement, a conj or a copy dropped, forward and
              adjoint, domain and range, min and max, or the two of a pair exchanged. Errors, texts and annotations stay.
-Killed       A test fails, or hangs (the watchdog ends it). The tests run on one rank first, then on several with few examples,
-             and last with many; those of the module before those of its room: most mutants die soon.
+Killed       A test fails, or hangs (the watchdog ends it). All tests of the room run on one rank first, then on several with
+             few examples, and last those of the module with many; those of the module come first: most mutants die soon.
 Equivalent   A mutant that no test can tell from the original is in equivalent_mutants.toml with the reason, and counts apart.
 Score        killed / (mutants - equivalent). Survivors are holes in the tests, to be mended there.
 Sample       ``--number`` of all, drawn by ``--seed``; results are kept in ``--out``, so a run that was ended goes on.
@@ -42,8 +42,8 @@ ROOMS = {
     "layers": "compose convolution distributed_linear dropout embedding flatten fno fourier interpolation lenet linear losses "
     "normalization parameter_table pointwise pooling softmax spread",
 }  # the tests of each room
-# (ranks, sizes of teams, examples): one rank without mpiexec; several with few examples; all that the suite does
-STAGES = ((0, "1", 5), (4, "2,4", 5), (6, "1,2,3,6", 25))
+# (ranks, sizes of teams, examples, of all tests or the module's own): one rank without mpiexec, several, and many examples
+STAGES = ((0, "1", 5, "all"), (4, "2,4", 5, "all"), (6, "1,2,3,6", 25, "own"))
 HANG, LIMIT = 100, 1800  # s in one example; s in one run
 
 
@@ -151,11 +151,20 @@ def source_with(tree, parent, field, index, new):
 
 
 def tests_of(module):
-    """The tests of the module's room, those first that have its name or mention one of its classes."""
+    """The tests "all" of the module's room; its "own" come first: those of its name, and those that make one of its classes or,
+    where none does, a class of a module that imports it.
+    """
     tests = [f"adjoint_tests/test_{name}.py" for name in ROOMS[module.parent.name].split()]
-    classes = [node.name for node in ast.parse((ROOT / module).read_text()).body if isinstance(node, ast.ClassDef)]
-    own = lambda test: module.stem in test or any(f".{name}(" in (ROOT / test).read_text() for name in classes)
-    return sorted(tests, key=lambda test: (module.stem not in test, not own(test)))
+    users = [f for f in (ROOT / module).parent.glob("[a-z]*.py") if f"from .{module.stem} import" in f.read_text()]
+    made = lambda files: {t for t in tests for name in classes(files) if f"{name}(" in (ROOT / t).read_text()}
+    own = {t for t in tests if module.stem in t} | made([ROOT / module])
+    first = sorted(own or made(users) or tests, key=lambda test: module.stem not in test)
+    return {"own": first, "all": first + [test for test in tests if test not in first]}
+
+
+def classes(files):
+    trees = [ast.parse(f.read_text()) for f in files]
+    return [node.name for tree in trees for node in tree.body if isinstance(node, ast.ClassDef)]
 
 
 def run(tree, tests, ranks, sizes, examples):
@@ -181,7 +190,7 @@ def judge(tree, module, source):
     original = (tree / module).read_text()
     (tree / module).write_text(source)
     try:
-        ends = (run(tree, tests_of(module), *stage) for stage in STAGES)
+        ends = (run(tree, tests_of(module)[which], *stage) for *stage, which in STAGES)
         return next((end for end in ends if end != "survived"), "survived")
     finally:
         (tree / module).write_text(original)

@@ -1,6 +1,6 @@
 """A convolution on any partition is that of the whole tensor, and its adjoint is the transposed convolution."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import hypothesis.strategies as st
@@ -316,6 +316,22 @@ def test_same_padding_keeps_the_size_and_the_blocks(team):
         assert layers.Convolution(X, 1, kernel, padding="same").range == X
     even = layers.Convolution(X, 1, 1)
     assert even.G.traffic() == ri.Traffic()
+
+
+@spmd.property_test(case=lambda size: windows(size, most=2))
+def test_nothing_travels_but_what_the_windows_of_a_rank_span_and_others_own(team, case):
+    reach = [d * (k - 1) + 1 for k, d in zip(case.kernel, case.dilation, strict=True)]
+    stride = tuple(min(s, r) for s, r in zip(case.stride, reach, strict=True))  # so that there are no holes
+    F = convolution(team, replace(case, boundary="zero", stride=stride))
+    X, Y, missing = F.domain, F.range, 0
+    for rank in X.partition.ranks:
+        batch, channels, *space = Y.boxes[rank]
+        spans = [range(*batch), range(X.shape[1])]
+        for (first, last), s, r, (left, _), n in zip(space, stride, reach, case.padding, X.shape[2:], strict=True):
+            spans.append({s * j - left + i for j in range(first, last) for i in range(r)} & set(range(n)))
+        own = prod(len(set(span) & set(range(*row))) for span, row in zip(spans, X.boxes[rank], strict=True))
+        missing += prod(map(len, spans)) - own
+    assert sum(wire.pool(team, F.G.traffic().forward.bytes)) == missing * X.dtype.itemsize
 
 
 @pytest.mark.mpi(min_size=2)

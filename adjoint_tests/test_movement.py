@@ -93,6 +93,20 @@ def test_the_first_use_of_a_communicator_may_be_unchecked(team, name):
         assert A.adjoint(A.forward(A.domain.zeros())).shape == A.domain.local_shape
 
 
+@every_operator
+def test_what_is_started_waits_when_it_is_finished_and_not_before(team, name, monkeypatch):
+    A, waits, wait = OPERATORS[name](team, "float64"), [], wire.wait
+    monkeypatch.setattr(wire, "wait", lambda *arguments: (waits.append(1), wait(*arguments)))
+    with ri.unchecked():
+        for B in (A, A.H):
+            pending = B.start(B.domain.zeros())
+            assert not waits
+            B.finish(pending)
+            waited, sent = (sum(wire.pool(team, n)) for n in (len(waits), B.traffic().forward.messages))
+            assert (waited > 0) == (sent > 0)
+            waits.clear()
+
+
 @pytest.mark.parametrize("name", ["Broadcast", "AllGather", "Repartition", "HaloExchange"])
 def test_an_operator_on_one_rank_among_many_sends_nothing(team, name):
     P = ri.Partition(team, (1, 1), ranks=[team.size - 1])

@@ -19,11 +19,11 @@ def tensors_and_axes(draw, size):
     return case, tuple(sorted(draw(st.sets(st.integers(0, len(case.shape) - 1), min_size=1))))
 
 
-@spmd.property_test(given=tensors_and_axes)
-def test_adjoint_of_a_spread_adds_the_copies_and_every_number_has_one_owner(team, given):
+@spmd.property_test(given=tensors_and_axes, sharded=st.booleans())
+def test_adjoint_of_a_spread_adds_the_copies_and_every_number_has_one_owner(team, given, sharded):
     case, axes = given
     X = case.space(team)
-    B = Spread(X, axes)
+    B = Spread(X, axes, sharded)
     assert_exact_adjoint(B, case.seed)
     assert_honest(B, case.seed)
     assert B.domain.shape == tuple(X.shape[i] for i in axes)

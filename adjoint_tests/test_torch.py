@@ -69,7 +69,8 @@ def convolution(sizes, kernel, out=6, bias=True, boundary="zero", **options):
         if boundary == "zero":
             return convolve(x, w["W"], w.get("b"), padding=pads, **others)
         around = [n for p in reversed(pads) for n in (p, p)]  # torch's pad begins at the last axis
-        return convolve(f.pad(x, around, mode="circular"), w["W"], w.get("b"), **others)
+        mode = {"periodic": "circular"}.get(boundary, boundary)
+        return convolve(f.pad(x, around, mode=mode), w["W"], w.get("b"), **others)
 
     ours = lambda X: layers.Convolution(X, out, kernel, bias=bias, boundary=boundary, **options)
     return Row((3, 4, *sizes), ours, theirs)
@@ -80,6 +81,21 @@ def transposed(sizes, kernel, out=6, extra=0, **options):
     convolve = getattr(f, f"conv_transpose{len(sizes)}d")
     theirs = lambda x, w: convolve(x, w["W"], w.get("b"), output_padding=extra, **options)
     return Row((3, 4, *sizes), lambda X: layers.TransposedConvolution(X, out, kernel, extra=extra, **options), theirs)
+
+
+def cut_channels(form, groups=1, transposed=False):
+    """Channels that the second grid axis cuts, with the form that works on them."""
+    layer, theirs = (layers.TransposedConvolution, f.conv_transpose2d) if transposed else (layers.Convolution, f.conv2d)
+
+    def ours(X):
+        a, b = X.partition.shape
+        P = ri.Partition(X.comm, (a, b, 1, 1))
+        Z = ri.Space(P, X.shape)
+        general = ri.Partition(X.comm, (a, 1, b, 1, 1)), ri.Partition(X.comm, (a, 1, 1, 1))
+        channels = general if form == "general" else form
+        return layer(Z, 6, 3, stride=2, padding=1, groups=groups, channels=channels)
+
+    return Row((3, 4, 9, 7), ours, lambda x, w: theirs(x, w["W"], w["b"], 2, 1, groups=groups), cut=(0, 1))
 
 
 def pool(layer, sizes, *arguments):
@@ -122,6 +138,7 @@ def general_linear(X):
     return layers.GeneralLinear(X, 5, ri.Partition(X.comm, (a, 1, b)), ri.Partition(X.comm, (a, 1)))
 
 
+FORMS = ("all-gather", "reduce-scatter", "general")
 LAYERS = {
     "Linear": Row((3, 4, 7), lambda X: layers.Linear(X, 5), along(1)),
     "Linear along the last axis": Row((3, 4, 7), lambda X: layers.Linear(X, 5, axis=-1), along(-1), cut=(0, 1)),
@@ -129,6 +146,12 @@ LAYERS = {
     "GeneralLinear": Row((4, 7), general_linear, along(-1), cut=(0, 1)),
     "AllGatherLinear": Row((4, 7), lambda X: layers.AllGatherLinear(X, 5, 1), along(-1), cut=(0, 1)),
     "ReduceScatterLinear": Row((4, 7), lambda X: layers.ReduceScatterLinear(X, 5, 1), along(-1), cut=(0, 1)),
+    "AllGatherLinear, sharded": Row(
+        (4, 7), lambda X: layers.AllGatherLinear(X, 5, 1, sharded=True), along(-1), cut=(0, 1)
+    ),
+    "ReduceScatterLinear, sharded": Row(
+        (4, 7), lambda X: layers.ReduceScatterLinear(X, 5, 1, sharded=True), along(-1), cut=(0, 1)
+    ),
     "AllGatherLinear, experts": Row(
         (4, 3, 7), lambda X: layers.AllGatherLinear(X, 5, 1, experts=True), lambda x, w: x @ w["W"].mT + w["b"][:, None]
     ),
@@ -158,6 +181,11 @@ LAYERS = {
     "Convolution, 2-d, a group a channel": convolution((9, 7), 3, out=8, groups=4, stride=2),
     "Convolution, 2-d, periodic": convolution((9, 7), 3, padding=(1, 1), boundary="periodic"),
     "Convolution, 3-d": convolution((7, 5, 6), (3, 2, 3), stride=(2, 1, 2), padding=(1, 0, 1), groups=2),
+    "Convolution, 1-d, reflect": convolution((13,), 4, padding=(3,), boundary="reflect", stride=2),
+    "Convolution, 2-d, reflect": convolution((9, 7), 3, padding=(2, 1), boundary="reflect"),
+    **{f"Convolution, {form}": cut_channels(form) for form in FORMS},
+    **{f"Convolution, {form}, groups": cut_channels(form, groups=2) for form in FORMS},
+    **{f"TransposedConvolution, {form}": cut_channels(form, transposed=True) for form in FORMS},
     "TransposedConvolution, 1-d": transposed((8,), 3),
     "TransposedConvolution, 1-d, stride, extra": transposed((8,), 3, stride=3, padding=1, extra=2),
     "TransposedConvolution, 2-d": transposed((5, 6), (3, 4), stride=(2, 3), padding=(1, 2), extra=(1, 0)),
@@ -178,6 +206,11 @@ LAYERS = {
         lambda X: layers.LayerNorm(X, (1, 2)),
         lambda x, w: f.layer_norm(x, x.shape[1:], w["w"], w["b"]),
         cut=(1, 2),
+    ),
+    "LayerNorm, sharded": Row(
+        (3, 4, 7),
+        lambda X: layers.LayerNorm(X, sharded=True),
+        lambda x, w: f.layer_norm(x, x.shape[-1:], w["w"], w["b"]),
     ),
     # torch's eps is the dtype's round-off unless it is given
     "RMSNorm": Row((3, 4, 7), layers.RMSNorm, lambda x, w: f.rms_norm(x, x.shape[-1:], w["w"], eps=1e-5)),

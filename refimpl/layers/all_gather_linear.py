@@ -20,9 +20,10 @@ from __future__ import annotations
 from ..movement import AllGather
 from ..movement.grid_axes import read_axes
 from ..space import Space
-from .bilinear import Bilinear, Unmoved, from_owners
+from .bilinear import Bilinear, Unmoved
 from .feature_product import FeatureProduct, read_features
 from .linear import uniform_weights
+from .owners import from_owners
 from .spread import Spread
 
 
@@ -57,6 +58,6 @@ class AllGatherLinear(Bilinear):
             blocks={i: U.blocks[i] for i in range(first)},
         )
         S = from_owners(used, first, sharded)
-        B = Spread(Y, (*range(first), -1)) if bias else None
+        B = Spread(Y, (*range(first), -1), sharded) if bias else None
         super().__init__(X, Y, FeatureProduct(experts), G, S, Unmoved(Y), B)
         self.parameters["W"] = uniform_weights(S.domain, n, seed)

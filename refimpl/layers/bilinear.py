@@ -12,15 +12,14 @@ Transposed   x and y change places: y = G* K_x*(R* x, S W) + B b has this form a
 Why          K is linear in each argument, so its derivative is the sum of both; (R K_W G)* = G* K_W* R*.
 Layers       A page of its own says which G, S, R and K each layer has; there is nothing else in it.
 Cost         That of the operators: G, S, R, B forward and their adjoints in the adjoint; K once forward, twice in the adjoint.
-             G x and S W travel together, and G* while K_w* is computed, where they can be started: copies of boxes and
-             broadcasts (operator.py); a gathering waits.
+             G x and S W travel together, and G* while K_w* is computed.
 Trap         The bias is added after R. Before it, every rank whose product is summed would add it once more.
 Reference    Hewett and Grady, arXiv 2006.03108 (linear layers and convolutions, composed of data movements).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -28,9 +27,7 @@ from typing import Protocol
 import numpy as np
 
 from ..arrays import Array, to_host
-from ..movement import AllGather, Broadcast
 from ..operator import Identity, Operator, Traffic
-from ..partition import blocks
 from ..space import Space
 from .layer import Blocks, Layer
 from .spread import Spread
@@ -128,29 +125,3 @@ class Unmoved(Identity):
     @property
     def H(self) -> Operator:
         return self
-
-
-# ---- the owners of a weight ------------------------------------------------------------------------------------------
-
-
-def from_owners(used: Space, axis: int, sharded: bool) -> Operator:
-    """S for a weight as it is ``used``: from one owner of each block to the copies along grid axes that do not cut it.
-
-    The owner is the first rank along these axes, and S a Broadcast. Or (``sharded``) they cut ``axis`` of the weight once
-    more, so that each owns a part, and S is an AllGather; then its adjoint, a ReduceScatter, leaves each a part of the
-    gradient.
-    """
-    copies = used.copy_axes
-    if sharded:
-        return AllGather(cut_again(used, axis, copies), copies)
-    cutting = {g for cut in used.cuts for g in cut}
-    owners = used.partition.face(cutting)
-    return Broadcast(used.replace(partition=owners, blocks=dict(enumerate(used.blocks))), used.partition)
-
-
-def cut_again(X: Space, axis: int, grid_axes: Sequence[int]) -> Space:
-    """``X`` with each of its blocks along ``axis`` cut, in balanced parts, by more ``grid_axes``."""
-    cuts = [cut + tuple(grid_axes) if i == axis % X.ndim else cut for i, cut in enumerate(X.cuts)]
-    parts = int(np.prod([X.partition.shape[g] for g in grid_axes], dtype=int))
-    finer = [(start + a, start + b) for start, stop in X.blocks[axis] for a, b in blocks(stop - start, parts)]
-    return X.replace(cuts=cuts, blocks=dict(enumerate(X.blocks)) | {axis % X.ndim: finer})

@@ -30,7 +30,8 @@ from ..movement.boxes import BoxCopy
 from ..operator import Operator
 from ..partition import Partition, blocks
 from ..space import Space
-from .bilinear import Kernel, Unmoved, from_owners
+from .bilinear import Kernel, Unmoved
+from .owners import from_owners
 from .windows import Window
 
 Channels = str | tuple[Partition, Partition]

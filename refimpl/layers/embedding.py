@@ -30,8 +30,8 @@ from ..movement import AllSumReduce
 from ..operator import Identity, Traffic
 from ..partition import whole_numbers
 from ..space import Space
-from .bilinear import from_owners
 from .layer import Blocks, Layer
+from .owners import from_owners
 
 
 class Embedding(Layer):

@@ -17,9 +17,10 @@ from __future__ import annotations
 from ..movement import Broadcast, SumReduce
 from ..partition import Partition
 from ..space import Space
-from .bilinear import Bilinear, from_owners
+from .bilinear import Bilinear
 from .feature_product import FeatureProduct, read_features
 from .linear import uniform_weights
+from .owners import from_owners
 from .spread import Spread
 
 
@@ -57,7 +58,7 @@ class GeneralLinear(Bilinear):
         R = SumReduce(Y.replace(partition=P_w, blocks=dict(enumerate(Y.blocks))), P_y.reshape((*P_y.shape, 1)))
         used = X.replace(partition=P_w, shape=(out, X.shape[-1]), cuts=(n, n + 1), blocks={1: X.blocks[-1]})
         S = from_owners(used, 0, sharded)
-        super().__init__(X, Y, FeatureProduct(), G, S, R, Spread(Y, (-1,)) if bias else None)
+        super().__init__(X, Y, FeatureProduct(), G, S, R, Spread(Y, (-1,), sharded) if bias else None)
         self.parameters["W"] = uniform_weights(S.domain, X.shape[-1], seed)
 
 

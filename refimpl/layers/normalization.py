@@ -6,8 +6,8 @@ Definition   z = (x - m) r,   r = (v + eps)^(-1/2),   m = M x,   v = M (x - m)^2
              RMSNorm      as LayerNorm with m = 0, and without b
              InstanceNorm means along the space axes, w and b over the channels
              BatchNorm    means along all axes but the channels, w and b over the channels; it also keeps running statistics
-Spaces       X -> X, X real. w and b are cut as the axes that they belong to; each piece lives on one rank and is broadcast (B)
-             to the others.
+Spaces       X -> X, X real. w and b are cut as the axes that they belong to; each piece lives on one rank, or in parts on all
+             that use it (owners.py), and B brings it to the others (spread.py).
 Tangent      dz = r (dx - M dx - z M(z dx)),  without M dx where m = 0;   dy = w dz + z B dw + B db.
 Adjoint      dx = r (w dy - M(w dy) - z M(z w dy));   dw = B* sum(z dy),  db = B* sum(dy).
 Why          M = E A L / n with E = L*, A = A* (axis_sum.py), so M = M*; z and r are diagonal, and r is constant along the axes.
@@ -41,9 +41,12 @@ class Normalization(Layer):
     centred = True
     told = ("axes", "eps")
 
-    def __init__(self, X: Space, axes: Sequence[int], weight_axes: Sequence[int], eps: float) -> None:
+    def __init__(
+        self, X: Space, axes: Sequence[int], weight_axes: Sequence[int], eps: float, sharded: bool = False
+    ) -> None:
         super().__init__(X, X)
-        self.sum, self.spread, self.weight_axes, self.eps = AxisSum(X, axes), Spread(X, weight_axes), weight_axes, eps
+        self.sum, self.spread = AxisSum(X, axes), Spread(X, weight_axes, sharded)
+        self.weight_axes, self.eps = weight_axes, eps
         self.axes = self.sum.axes
         if X.dtype.kind != "f" or not self.sum.count:
             raise ValueError(
@@ -102,19 +105,19 @@ class Normalization(Layer):
 
 
 class LayerNorm(Normalization):
-    """Mean 0 and variance 1 along ``axes``, by default the last."""
+    """Mean 0 and variance 1 along ``axes``, by default the last. ``sharded``: all ranks that use w and b own a part each."""
 
-    def __init__(self, X: Space, axes: Sequence[int] = (-1,), eps: float = 1e-5) -> None:
-        super().__init__(X, axes, axes, eps)
+    def __init__(self, X: Space, axes: Sequence[int] = (-1,), eps: float = 1e-5, sharded: bool = False) -> None:
+        super().__init__(X, axes, axes, eps, sharded)
 
 
 class RMSNorm(Normalization):
-    """Mean square 1 along ``axes``, by default the last."""
+    """Mean square 1 along ``axes``, by default the last. ``sharded``: all ranks that use w and b own a part each."""
 
     centred = False
 
-    def __init__(self, X: Space, axes: Sequence[int] = (-1,), eps: float = 1e-5) -> None:
-        super().__init__(X, axes, axes, eps)
+    def __init__(self, X: Space, axes: Sequence[int] = (-1,), eps: float = 1e-5, sharded: bool = False) -> None:
+        super().__init__(X, axes, axes, eps, sharded)
 
 
 class InstanceNorm(Normalization):

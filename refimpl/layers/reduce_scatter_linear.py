@@ -20,9 +20,10 @@ from __future__ import annotations
 from ..movement import ReduceScatter
 from ..movement.grid_axes import read_axes
 from ..space import Space
-from .bilinear import Bilinear, Unmoved, cut_again, from_owners
+from .bilinear import Bilinear, Unmoved
 from .feature_product import FeatureProduct, read_features
 from .linear import uniform_weights
+from .owners import cut_again, from_owners
 from .spread import Spread
 
 
@@ -61,6 +62,6 @@ class ReduceScatterLinear(Bilinear):
             blocks={i: X.blocks[i] for i in range(first)} | {first + 1: X.blocks[-1]},
         )
         S = from_owners(used, first, sharded)
-        B = Spread(Y, (*range(first), -1)) if bias else None
+        B = Spread(Y, (*range(first), -1), sharded) if bias else None
         super().__init__(X, Y, FeatureProduct(experts), Unmoved(X), S, ReduceScatter(Z, axis, range=Y), B)
         self.parameters["W"] = uniform_weights(S.domain, n, seed)
