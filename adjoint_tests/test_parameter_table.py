@@ -49,3 +49,11 @@ def test_a_layer_without_parameters_has_an_empty_table():
     X = ri.Space(ri.Partition(wire.mpi().COMM_SELF, (1,)), (3,))
     table = parameter_table(layers.Tanh(X))
     assert (table.rows, table.numbers, table.bytes) == ((), 0, {}) and "none" in str(table)
+
+
+def test_the_total_says_the_most_that_one_rank_has(team):
+    X = ri.Space(ri.Partition(team, (team.size, 1)), (team.size, 13))
+    table = parameter_table(layers.LayerNorm(X, sharded=True))
+    sizes = [2 * 8 * (b - a) for a, b in ri.blocks(13, team.size)]
+    assert list(table.bytes.values()) == sizes
+    assert str(table).splitlines()[-1].split()[-2:] == [str(max(sizes)), "26"]
