@@ -214,7 +214,8 @@ def test_losses_that_make_no_sense_are_refused(team):
     assert 'reduction="mean" or "sum"' in same_text(team, lambda: layers.L1(X, "max"))
     assert "delta > 0" in same_text(team, lambda: layers.Huber(X, delta=0))
     assert "p >= 1" in same_text(team, lambda: layers.RelativeLp(X, p=0.5))
-    assert "a spacing for each space axis" in same_text(team, lambda: layers.RelativeH1(X, spacing=[1, 1]))
+    assert "a spacing > 0 for each space axis" in same_text(team, lambda: layers.RelativeH1(X, spacing=[1, 1]))
+    assert "a spacing > 0 for each space axis" in same_text(team, lambda: layers.RelativeH1(X, spacing=[0]))
     assert 'boundary="open" or "periodic"' in same_text(team, lambda: layers.RelativeH1(X, boundary="zero"))
     assert "different axes" in same_text(team, lambda: layers.CrossEntropy(X, axis=3))
 

@@ -240,8 +240,17 @@ class Space(VectorSpace):
 
     @cached_property
     def signature(self) -> str:
-        tensor = f"{self.dtype.name}{list(self.shape)}, {self.field}, over {self.partition!r}"
-        return f"({tensor}, cuts {self.cuts}, blocks {self.blocks})"
+        grid, ranks = self.partition.shape, self.partition.ranks
+        said = [f"{self.dtype.name}{list(self.shape)} over {grid}"]
+        if (self.dtype.kind, self.field) == ("c", "real"):
+            said.append("a real field")
+        if ranks != tuple(range(len(ranks))):
+            said.append(f"ranks {list(ranks)}")
+        if self.cuts != tuple((i,) if i < len(grid) else () for i in range(self.ndim)):
+            said.append(f"cuts {self.cuts}")
+        rows = {i: list(row) for i, row in enumerate(self.blocks)}
+        said += [f"blocks {row} of axis {i}" for i, row in rows.items() if row != blocks(self.shape[i], len(row))]
+        return f"({', '.join(said)})"
 
     # ---- blocks ------------------------------------------------------------------------------------------------------
 

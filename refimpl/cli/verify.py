@@ -109,14 +109,19 @@ def layers(comm: Any) -> Iterator[tuple]:
     tokens = Space(Partition(comm, (1, comm.size)), (6,), cuts=(0,))
     embedding, u = F.Embedding(tokens, 9, 4, cuts=(1, None)), tokens.uniform(1)
     yield "Embedding", repr(tokens), embedding.linearize(namespace(u).floor(9 * u))[1], False, 2
-    cut = Space(P, X.shape, cuts=(0, 2, 1, 3))
-    gathered, scattered = (F.Convolution(cut, 4, 3, channels=form) for form in ("all-gather", "reduce-scatter"))
+    cut = Space(P, (2, 4, 9, 8), cuts=(0, 2, 1, 3))
+    gathers, scatters = {"channels": "all-gather"}, {"channels": "reduce-scatter"}
     linear, general = on_three_partitions(comm)
     for name, layer in {
         "GeneralLinear": linear,
-        "Convolution, gathered": gathered,
-        "Convolution, scattered": scattered,
+        "AllGatherLinear, sharded": F.AllGatherLinear(rows, 5, axis=2, sharded=True),
+        "ReduceScatterLinear, experts": F.ReduceScatterLinear(rows, 5, axis=2, onto=1, experts=True),
+        "LayerNorm, sharded": F.LayerNorm(X, sharded=True),
+        "Convolution, gathered": F.Convolution(cut, 4, 3, **gathers),
+        "Convolution, scattered": F.Convolution(cut, 4, 3, **scatters),
+        "Convolution, scattered, groups": F.Convolution(cut, 4, 3, groups=2, **scatters),
         "Convolution, general": general,
+        "TransposedConvolution, gathered": F.TransposedConvolution(cut, 3, 3, stride=2, **gathers),
     }.items():
         yield name, repr(layer.domain), layer.linearize(layer.domain.random(1))[1], False, 3
     termwise = (F.MSE, F.L1, F.Huber, F.BCEWithLogits, F.PoissonNLL, F.KLDivergence)
@@ -180,9 +185,9 @@ def test(name: str, where: str, operator: Any, exact: bool, chain: int) -> dict[
 
 
 def table(rows: list[dict], ranks: int) -> str:
-    head = f"{'on ' + str(ranks) + ' ranks':24}{'<A x, y>':>22}{'<x, A* y>':>22}{'gap':>10}{'bound':>10}"
+    head = f"{'on ' + str(ranks) + ' ranks':32}{'<A x, y>':>22}{'<x, A* y>':>22}{'gap':>10}{'bound':>10}"
     lines = [
-        f"{r['name']:24}{r['left']:22.14g}{r['right']:22.14g}{r['gap']:10.1e}"
+        f"{r['name']:32}{r['left']:22.14g}{r['right']:22.14g}{r['gap']:10.1e}"
         + (f"{'exact':>10}" if r["exact"] else f"{r['bound']:10.1e}")
         + ("  ok" if r["passed"] else "  FAILED")
         for r in rows

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod, sqrt
+from numbers import Integral
 
 from .. import wire
 from ..arrays import Array, contiguous, namespace
@@ -24,15 +25,18 @@ from ..space import Space
 
 
 class AxisSum(Operator):
-    """The sum of ``X`` along the tensor ``axes``. Raises ValueError where an axis does not exist, or has gaps or ghosts."""
+    """The sum of ``X`` along the tensor ``axes``, for ``who``.
+
+    Raises ValueError, by the name of ``who``, where an axis does not exist, or has gaps or ghosts.
+    """
 
     told = ("axes",)
 
-    def __init__(self, X: Space, axes: Sequence[int]) -> None:
-        self.axes = read_tensor_axes("AxisSum", X, axes)
+    def __init__(self, X: Space, axes: int | Sequence[int], who: str = "AxisSum") -> None:
+        self.axes = read_tensor_axes(who, X, axes)
         for axis in self.axes:
             if not X.covers_once(axis):
-                raise ValueError(f"AxisSum: blocks {list(X.blocks[axis])} of axis {axis} leave gaps or overlap")
+                raise ValueError(f"{who}: blocks {list(X.blocks[axis])} of axis {axis} leave gaps or overlap")
         grid_axes = [g for axis in self.axes for g in X.cuts[axis]]
         shape = [1 if i in self.axes else n for i, n in enumerate(X.shape)]
         cuts = [() if i in self.axes else cut for i, cut in enumerate(X.cuts)]
@@ -60,10 +64,10 @@ class AxisSum(Operator):
         return self.over.traffic()
 
 
-def read_tensor_axes(who: str, X: Space, axes: Sequence[int]) -> tuple[int, ...]:
-    """Tensor axes, sorted and from 0; ValueError where one does not exist or is named twice."""
-    given = whole_numbers(f"{who}: axes", axes)
+def read_tensor_axes(who: str, X: Space, axes: int | Sequence[int]) -> tuple[int, ...]:
+    """Tensor axes, or one, sorted and from 0; ValueError where one does not exist or is named twice."""
+    given = whole_numbers(f"{who}: axes", (axes,) if isinstance(axes, Integral) else axes)
     read = sorted(axis % X.ndim if -X.ndim <= axis < X.ndim else X.ndim for axis in given)
     if len(set(read)) != len(read) or (read and read[-1] == X.ndim) or not read:
-        raise ValueError(f"{who}: axes {tuple(axes)} must name different axes of a tensor of {X.ndim}")
+        raise ValueError(f"{who}: axes {given} must name different axes of a tensor of {X.ndim}")
     return tuple(read)

@@ -31,8 +31,8 @@ class Dropout(Layer):
     told = ("p", "seed")
 
     def __init__(self, X: Space, p: float = 0.5, seed: int = 0) -> None:
-        if not 0 <= p < 1:
-            raise ValueError(f"Dropout: expected a probability 0 <= p < 1, got {p}")
+        if not (isinstance(p, int | float) and 0 <= p < 1):
+            raise ValueError(f"Dropout: expected a probability 0 <= p < 1, got {p!r}")
         super().__init__(X, X)
         self.p, self.seed = p, seed
         self.uniforms = X.replace(dtype="float64", xp=np, device=None)

@@ -14,6 +14,7 @@ from math import prod
 
 import numpy as np
 
+from ..partition import whole_numbers
 from ..space import Space
 from .windows import conjugate
 
@@ -49,6 +50,7 @@ def read_features(who: object, X: Space, out: int, experts: bool = False) -> int
     ValueError where out < 1, or the features (the last axis of X) or the experts do not exist, or have ghosts or gaps.
     """
     name, first = type(who).__name__, int(experts)
+    (out,) = whole_numbers(f"{name}: out", (out,))
     if X.ndim < first + 1 or out < 1:
         kind = "(experts, .., features)" if experts else "(.., features)"
         raise ValueError(f"{name}: expected out >= 1 from a tensor {kind}, got out = {out} and {X!r}")

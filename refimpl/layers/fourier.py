@@ -167,9 +167,7 @@ class SpectralConvolution(Layer):
         self.share = Broadcast(R, X.partition)  # to the ranks of other batches; nothing to do where the batch is whole
         self.D = self.range.adopt(D)
 
-    def value(
-        self, x: Array
-    ) -> Array:  # y = T* D (z R),  z = T x: for every frequency (batch, channels) (channels, out)
+    def value(self, x: Array) -> Array:  # y = T* D (z R),  z = T x;  z R: a product of matrices at every frequency
         return self.up.adjoint(self.down.forward(x) @ self.share.forward(self.parameters["R"]) * self.D)
 
     def derivative(self, x: Array) -> tuple[Array, Callable, Callable]:

@@ -20,7 +20,7 @@ import numpy as np
 from ..arrays import Array, namespace
 from ..movement import Broadcast
 from ..operator import Traffic
-from ..partition import Partition
+from ..partition import Partition, whole_numbers
 from ..space import Space
 from .layer import Layer
 
@@ -35,6 +35,7 @@ class Linear(Layer):
     told = ("axis",)
 
     def __init__(self, X: Space, out: int, axis: int = 1, bias: bool = True, seed: int = 0) -> None:
+        out, axis = whole_numbers("Linear: out and axis", (out, axis))
         if not -X.ndim <= axis < X.ndim or out < 1:
             raise ValueError(
                 f"Linear: expected out >= 1 along one of {X.ndim} axes, got out = {out}, axis = {axis}, {X!r}"

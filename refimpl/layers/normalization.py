@@ -42,15 +42,15 @@ class Normalization(Layer):
     told = ("axes", "eps")
 
     def __init__(
-        self, X: Space, axes: Sequence[int], weight_axes: Sequence[int], eps: float, sharded: bool = False
+        self, X: Space, axes: int | Sequence[int], weight_axes: int | Sequence[int], eps: float, sharded: bool = False
     ) -> None:
         super().__init__(X, X)
-        self.sum, self.spread = AxisSum(X, axes), Spread(X, weight_axes, sharded)
+        self.sum, self.spread = AxisSum(X, axes, type(self).__name__), Spread(X, weight_axes, sharded)
         self.weight_axes, self.eps = weight_axes, eps
         self.axes = self.sum.axes
         if X.dtype.kind != "f" or not self.sum.count:
             raise ValueError(
-                f"{type(self).__name__}: expected a real space with numbers along the axes {tuple(axes)}, got {X!r}"
+                f"{type(self).__name__}: expected a real space with numbers along the axes {self.axes}, got {X!r}"
             )
         self.W = self.spread.domain
         self.parameters = {"w": constant(self.W, 1.0)} | ({"b": self.W.zeros()} if self.centred else {})
@@ -107,7 +107,7 @@ class Normalization(Layer):
 class LayerNorm(Normalization):
     """Mean 0 and variance 1 along ``axes``, by default the last. ``sharded``: all ranks that use w and b own a part each."""
 
-    def __init__(self, X: Space, axes: Sequence[int] = (-1,), eps: float = 1e-5, sharded: bool = False) -> None:
+    def __init__(self, X: Space, axes: int | Sequence[int] = -1, eps: float = 1e-5, sharded: bool = False) -> None:
         super().__init__(X, axes, axes, eps, sharded)
 
 
@@ -116,7 +116,7 @@ class RMSNorm(Normalization):
 
     centred = False
 
-    def __init__(self, X: Space, axes: Sequence[int] = (-1,), eps: float = 1e-5, sharded: bool = False) -> None:
+    def __init__(self, X: Space, axes: int | Sequence[int] = -1, eps: float = 1e-5, sharded: bool = False) -> None:
         super().__init__(X, axes, axes, eps, sharded)
 
 

@@ -94,8 +94,10 @@ class RelativeH1(RelativeLoss):
     ) -> None:
         super().__init__(X, reduction)
         spacing = [1.0] * max(X.ndim - 2, 0) if spacing is None else spacing
-        if X.ndim < 3 or len(spacing) != X.ndim - 2:
-            raise ValueError(f"RelativeH1: expected a spacing for each space axis (2 and on) of {X!r}, got {spacing!r}")
+        if X.ndim < 3 or len(spacing) != X.ndim - 2 or not all(h > 0 for h in spacing):
+            raise ValueError(
+                f"RelativeH1: expected a spacing > 0 for each space axis (2 and on) of {X!r}, got {spacing!r}"
+            )
         self.spacing, self.boundary = tuple(spacing), boundary
         self.differences = [Difference(X, 2 + k, h, boundary) for k, h in enumerate(spacing)]
 
@@ -120,9 +122,8 @@ class Difference(Operator):
         self.domain = self.range = X
         self.axis, self.h, self.boundary, self.norm_bound = axis, h, boundary, 2 / h
         start, stop = X.local_box[axis]
-        self.quotients = (
-            stop - start - (boundary == "open" and start < stop == X.shape[axis])
-        )  # the last index has none
+        last = boundary == "open" and start < stop == X.shape[axis]  # then the last index is here; it has none
+        self.quotients = stop - start - last
 
     def forward(self, x: Array) -> Array:  # y_i = (x_{i+1} - x_i) / h
         self.domain.check(x, self)
@@ -132,9 +133,7 @@ class Difference(Operator):
         y[self._at(0)] = (x[self._at(1)] - x[self._at(0)]) / self.h
         return y
 
-    def adjoint(
-        self, y: Array
-    ) -> Array:  # x_{i+1} += y_i / h,  x_i -= y_i / h;  then the ghosts go back to their owners
+    def adjoint(self, y: Array) -> Array:  # x_{i+1} += y_i / h,  x_i -= y_i / h, also in the ghosts; x = H* of it
         self.range.check(y, self, "adjoint")
         x = self.halo.range.zeros()
         x[self._at(1)] += y[self._at(0)] / self.h

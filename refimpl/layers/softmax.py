@@ -36,7 +36,7 @@ class Softmax(Layer):
 
     def __init__(self, X: Space, axis: int = 1) -> None:
         super().__init__(X, X)
-        self.axis, self.sum = axis, AxisSum(X, (axis,))
+        self.axis, self.sum = axis, AxisSum(X, (axis,), type(self).__name__)
         if X.dtype.kind != "f" or not self.sum.count:
             raise ValueError(f"{type(self).__name__}: expected a real space with numbers along axis {axis}, got {X!r}")
         self.group = group_of(X.partition, X.cuts[self.sum.axes[0]])

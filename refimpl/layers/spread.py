@@ -28,7 +28,7 @@ class Spread(Operator):
     Raises ValueError where an axis does not exist.
     """
 
-    def __init__(self, X: Space, axes: Sequence[int], sharded: bool = False) -> None:
+    def __init__(self, X: Space, axes: int | Sequence[int], sharded: bool = False) -> None:
         axes = read_tensor_axes("Spread", X, axes)
         rows = {place: X.blocks[i] for place, i in enumerate(axes)}
         used = X.replace(shape=[X.shape[i] for i in axes], cuts=[X.cuts[i] for i in axes], blocks=rows)
