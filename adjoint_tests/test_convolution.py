@@ -391,7 +391,10 @@ def test_arguments_that_do_not_fit_are_refused_by_all_ranks_alike(team):
         ),
         "expected channels=": lambda: layers.Convolution(X, 1, 3, channels="gather"),
         "extra must be below the stride": lambda: layers.TransposedConvolution(X, 1, 3, 2, extra=2),
-        "nothing is left of the output": lambda: layers.TransposedConvolution(X, 1, 3, padding=9),
+        "sizes would be (-7,)": lambda: layers.TransposedConvolution(X, 1, 3, padding=9),
+        "sizes would be (0, 3)": lambda: layers.TransposedConvolution(
+            X.replace(shape=(2, 4, 1, 1), cuts=(0, 1, 2, None)), 1, (2, 3), padding=(1, 0)
+        ),
     }.items():
         assert text in same_text(team, make)
     if team.size > 1:

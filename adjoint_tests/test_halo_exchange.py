@@ -17,7 +17,9 @@ from theorems import (
 import refimpl as ri
 from refimpl import wire
 from refimpl.arrays import to_host
+from refimpl.movement.boxes import BoxCopy
 from refimpl.verify import spmd
+from refimpl.verify.dot_test import small_integers
 
 
 def exchange(team, case):
@@ -166,3 +168,14 @@ def test_adding_the_ghosts_of_one_side_only_is_rejected(team):
         return H.adjoint(y)
 
     assert_rejected(Planted(H, left_ghosts_forgotten))
+
+
+def test_an_index_is_mirrored_at_most_once(team):
+    """Of four indices, -3 is read at 3 and 6 at 0; what lies further out would be mirrored at both ends."""
+    X = ri.Space(ri.Partition(team, (1,)), (4,))
+    read = lambda start, stop: BoxCopy(X, X.replace(blocks={0: [(start, stop)]}), "reflect")
+    x = small_integers(X, 1)
+    places = [3, 2, 1, 0, 1, 2, 3, 2, 1, 0] if team.rank == 0 else []
+    assert np.array_equal(to_host(read(-3, 7).forward(x)), to_host(x)[places])
+    for box in ((-4, 4), (0, 8)):
+        assert "at most n - 1 = 3 wide on axis 0" in same_text(team, lambda box=box: read(*box))

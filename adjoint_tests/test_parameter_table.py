@@ -7,7 +7,7 @@ import refimpl as ri
 from refimpl import layers, wire
 from refimpl.arrays import to_host
 from refimpl.layers import parameter_table
-from refimpl.layers.parameter_table import ranges
+from refimpl.layers.parameter_table import Row, ranges
 
 
 def test_a_table_reads_like_this():
@@ -57,3 +57,9 @@ def test_the_total_says_the_most_that_one_rank_has(team):
     sizes = [2 * 8 * (b - a) for a, b in ri.blocks(13, team.size)]
     assert list(table.bytes.values()) == sizes
     assert str(table).splitlines()[-1].split()[-2:] == [str(max(sizes)), "26"]
+
+
+def test_what_holds_no_numbers_is_owned_by_nobody_and_takes_no_bytes():
+    assert Row("W", (0, 3), "float64", (1, 1), {}, 0, True).cells()[3:] == ("whole", "none", "0", "0")
+    X = ri.Space(ri.Partition(wire.mpi().COMM_SELF, (1,)), (4,))
+    assert str(parameter_table(layers.ReLU(X))).splitlines()[-1].split() == ["total", "none", "0", "0"]
