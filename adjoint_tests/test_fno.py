@@ -128,11 +128,14 @@ def test_a_network_that_forgets_one_adjoint_among_many_is_rejected(team):
 # ---- the same network in another program -----------------------------------------------------------------------------
 
 
+NAMES = {"linear1.": "time.", "linear2.": "lift.linear.", "linear3.": "head.project.", "linear4.": "head.out."}
+
+
 def as_ours(name, array):
     """A weight of dfno by our name, its modes in front."""
     if name.endswith(".R"):
         return name.replace(".R", ".spectral.R"), np.moveaxis(array, (0, 1), (-2, -1))
-    for theirs, ours in {"linear1.": "time.", "linear2.": "lift.", "linear3.": "project.", "linear4.": "out."}.items():
+    for theirs, ours in NAMES.items():
         name = ours + name.removeprefix(theirs) if name.startswith(theirs) else name
     return name, array
 
@@ -175,7 +178,7 @@ WRONG = {
 @pytest.mark.parametrize("how", WRONG)
 def test_weights_that_are_not_of_their_space_are_refused_by_all_ranks_alike(team, how):
     X = ri.Space(ri.Partition(team, (1, 1, team.size)), (1, 2, 8))
-    for name in ("lift.W", "block0.spectral.R"):
+    for name in ("lift.linear.W", "block0.spectral.R"):
         F = FNO(X, 3, (2,), blocks=1, hidden=4)
         F.parameters = F.parameters | {name: WRONG[how](F.parameters[name], team.rank)}
         if how == "on another rank alone" and team.size == 1:
@@ -187,5 +190,5 @@ def test_weights_that_are_not_of_their_space_are_refused_by_all_ranks_alike(team
 def test_missing_weights_are_refused_by_all_ranks_alike(team):
     X = ri.Space(ri.Partition(team, (1, 1, team.size)), (1, 2, 8))
     F = FNO(X, 3, (2,), blocks=1, hidden=4)
-    F.parameters = {name: w for name, w in F.parameters.items() if name != "out.b"}
+    F.parameters = {name: w for name, w in F.parameters.items() if name != "head.out.b"}
     assert "FNO.parameters on rank 0: expected blocks" in same_text(team, lambda: F(X.random(0)))

@@ -102,6 +102,8 @@ def layers(comm: Any) -> Iterator[tuple]:
         (F.Interpolation(X, (5, 11), "linear"), 2),
         (F.Residual(F.Linear(X, 3)), 2),
         (F.SpectralConvolution(X, (3, 4)), 5),
+        (F.FourierBlock(X, (3, 4)), 6),
+        (F.ChannelMLP(X, {"hidden": 7, "out": 2}), 4),
         (FNO(X, 4, (3, 4), blocks=2), 20),
         (LeNet5(Space(Partition(comm, (1, 1, 1, 1)), (2, 1, 28, 28))), 15),
     ):
@@ -110,18 +112,17 @@ def layers(comm: Any) -> Iterator[tuple]:
     embedding, u = F.Embedding(tokens, 9, 4, cuts=(1, None)), tokens.uniform(1)
     yield "Embedding", repr(tokens), embedding.linearize(namespace(u).floor(9 * u))[1], False, 2
     cut = Space(P, (2, 4, 9, 8), cuts=(0, 2, 1, 3))
-    gathers, scatters = {"channels": "all-gather"}, {"channels": "reduce-scatter"}
     linear, general = on_three_partitions(comm)
     for name, layer in {
         "GeneralLinear": linear,
         "AllGatherLinear, sharded": F.AllGatherLinear(rows, 5, axis=2, sharded=True),
         "ReduceScatterLinear, experts": F.ReduceScatterLinear(rows, 5, axis=2, onto=1, experts=True),
         "LayerNorm, sharded": F.LayerNorm(X, sharded=True),
-        "Convolution, gathered": F.Convolution(cut, 4, 3, **gathers),
-        "Convolution, scattered": F.Convolution(cut, 4, 3, **scatters),
-        "Convolution, scattered, groups": F.Convolution(cut, 4, 3, groups=2, **scatters),
+        "Convolution, gathered": F.Convolution(cut, 4, 3, channels="all-gather"),
+        "Convolution, scattered": F.Convolution(cut, 4, 3, channels="reduce-scatter"),
+        "Convolution, scattered, groups": F.Convolution(cut, 4, 3, groups=2, channels="reduce-scatter"),
         "Convolution, general": general,
-        "TransposedConvolution, gathered": F.TransposedConvolution(cut, 3, 3, stride=2, **gathers),
+        "TransposedConvolution, gathered": F.TransposedConvolution(cut, 3, 3, 2, channels="all-gather"),
     }.items():
         yield name, repr(layer.domain), layer.linearize(layer.domain.random(1))[1], False, 3
     termwise = (F.MSE, F.L1, F.Huber, F.BCEWithLogits, F.PoissonNLL, F.KLDivergence)

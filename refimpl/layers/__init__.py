@@ -3,12 +3,14 @@
 from .all_gather_linear import AllGatherLinear
 from .apply import Apply
 from .axis_sum import AxisSum
+from .channel_mlp import ChannelMLP
 from .compose import Graph, Parallel, Residual, Sequential, chain
 from .convolution import Convolution, TransposedConvolution
 from .dropout import Dropout
 from .embedding import Embedding
 from .flatten import Flatten
 from .fourier import SpectralConvolution, TruncatedFourier
+from .fourier_block import FourierBlock
 from .general_linear import GeneralLinear
 from .interpolation import Interpolation, Resampling, Upsample
 from .layer import Jacobian, Layer
@@ -30,11 +32,13 @@ __all__ = [
     "BCE",
     "BCEWithLogits",
     "BatchNorm",
+    "ChannelMLP",
     "Convolution",
     "CrossEntropy",
     "Dropout",
     "Embedding",
     "Flatten",
+    "FourierBlock",
     "GELU",
     "GeneralLinear",
     "Graph",

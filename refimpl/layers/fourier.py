@@ -90,17 +90,24 @@ class TruncatedFourier(Operator):
     def forward(self, x: Array) -> Array:  # z = G* F_1 .. F_n x
         self.domain.check(x, self)
         with wire.unchecked():
-            for F in reversed(self.columns):
-                x = last_to_first(F, x)
-            return self.collect.forward(x)
+            return self.collect.forward(self.inner(last_to_first(self.columns[-1], x)))
 
     def adjoint(self, z: Array) -> Array:  # x = Re F_n* .. F_1* G z
         self.range.check(z, self, "adjoint")
         with wire.unchecked():
-            z = self.collect.adjoint(z)
-            for F in self.columns:
-                z = first_to_last(F, z, real=F is self.columns[-1])
-            return z
+            return first_to_last(self.columns[-1], self.inner_adjoint(self.collect.adjoint(z)), real=True)
+
+    def inner(self, y: Array) -> Array:
+        """F_1 .. F_{n-1} y on this rank: all axes but the last, whose frequencies y has in front."""
+        for F in reversed(self.columns[:-1]):
+            y = last_to_first(F, y)
+        return y
+
+    def inner_adjoint(self, z: Array) -> Array:
+        """F_{n-1}* .. F_1* z."""
+        for F in self.columns[:-1]:
+            z = first_to_last(F, z, real=False)
+        return z
 
     def traffic(self) -> Traffic:
         return self.collect.traffic()

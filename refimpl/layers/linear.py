@@ -52,19 +52,19 @@ class Linear(Layer):
         self.parameters = {name: space.zeros() for name, space in spaces.items()}
         self.parameters["W"] = uniform_weights(spaces["W"], n, seed)
 
-    def _copies(self, parameters: dict[str, Array]) -> tuple[Array, Array | float]:
+    def copies(self, parameters: dict[str, Array]) -> tuple[Array, Array | float]:
         """B W and B b; without a bias, b is 0."""
         copies = {name: B.forward(parameters[name]) for name, B in self.broadcasts.items()}
         return copies["W"], copies["b"][:, None] if "b" in copies else 0
 
     def value(self, x: Array) -> Array:  # y = W x + b
-        return self._apply(*self._copies(self.parameters), x)
+        return self._apply(*self.copies(self.parameters), x)
 
     def derivative(self, x: Array) -> tuple[Array, Callable, Callable]:
-        xp, (W, b) = namespace(x), self._copies(self.parameters)
+        xp, (W, b) = namespace(x), self.copies(self.parameters)
 
         def tangent(dx: Array, d: dict[str, Array]) -> Array:  # dy = W dx + dW x + db
-            return self._apply(W, 0, dx) + self._apply(*self._copies(d), x)
+            return self._apply(W, 0, dx) + self._apply(*self.copies(d), x)
 
         def adjoint(dy: Array) -> tuple[Array, dict[str, Array]]:  # dx = W* dy,  dW = B* (dy x*),  db = B* sum(dy)
             columns = self._columns(dy)

@@ -8,14 +8,17 @@ Tangent      dy = g'(x) dx.   ReLU 1 where x > 0, else 0;   Tanh 1 - y^2;   Sigm
              Softplus s(x);   GELU Phi + x phi, phi the normal density;   TanhGELU (1 + t) / 2 + x (1 - t^2) u' / 2, t = tanh u.
 Adjoint      dx = conj(g'(x)) dy, where a real slope is its own conjugate.
 Why          <g' dx, dy> = sum conj(g' dx) dy = sum conj(dx) (conj(g') dy) = <dx, conj(g') dy>: a diagonal matrix.
-Cost         No messages. In float32, erf(x / sqrt 2) = tanh(x q(x^2)) with a polynomial q of degree 6 and an error below
-             1.4e-7, at the level of float32's own rounding; it is several times faster than erf, which the others use.
+Cost         No messages. GELU in float32: Phi(x) = 1 / (1 + e^(-2 x q(x^2))) with a polynomial q of degree 6, since
+             erf(x / sqrt 2) is tanh(x q(x^2)); the error of x Phi is below 1.5e-7 max(|x|, 1). Its slope is expanded to first
+             order at the nearest of 1024 nodes a unit, with an error below 2.1e-7. Both are at the level of float32's own
+             rounding, and several times faster than erf, which the other dtypes use.
 Reference    Hendrycks and Gimpel, "Gaussian error linear units", arXiv 1606.08415 (both GELUs, and SiLU).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from math import pi, sqrt
 
 import numpy as np
@@ -24,8 +27,7 @@ from ..arrays import Array, fresh, namespace, to_host
 from ..space import Space
 from .layer import Layer
 
-# Minimax fit of atanh(erf(x / sqrt 2)) / x on |x| <= 5.6 in powers of x^2; from 5.8 on, its tanh is exactly 1 in float32.
-ERF_LIMIT = 5.8
+# Minimax fit of atanh(erf(x / sqrt 2)) / x on |x| <= 5.6 in powers of x^2; further out it grows, where tanh is 1 in float32.
 ERF_FIT = (
     7.978849411e-01,
     3.633308411e-02,
@@ -35,7 +37,9 @@ ERF_FIT = (
     -1.322674308e-07,
     1.756312428e-09,
 )
-TILE = 1 << 14  # elements worked on at a time: they stay in cache through all passes
+LOGIT_FIT = tuple(np.float32(-2 * c) for c in reversed(ERF_FIT))  # log((1 - Phi) / Phi) / x, the highest power first
+NODES, LAST_NODE = 1024, 6  # nodes a unit on |x| <= 6: beyond, the slope of GELU is 0 or 1 in float32
+TILE = 1 << 15  # elements worked on at a time: they stay in cache through all passes
 
 
 class Pointwise(Layer):
@@ -179,45 +183,79 @@ def softplus(x: Array) -> Array:
 
 def gelu(x: Array) -> Array:
     """x Phi(x), tile by tile."""
-    return _tiled(lambda t: (t * _normal_cdf(t),), x, 1)[0]
+    return _tiled((_gelu,), x)[0]
+
+
+def gelu_slope(x: Array) -> Array:
+    """Phi(x) + x phi(x), the derivative of x Phi(x), tile by tile."""
+    return _tiled((_gelu_slope,), x)[0]
 
 
 def gelu_and_slope(x: Array) -> tuple[Array, Array]:
-    """x Phi(x) and its derivative Phi(x) + x phi(x), tile by tile."""
-
-    def both(t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        cdf = _normal_cdf(t)
-        return t * cdf, cdf + t * np.exp(t * t * t.dtype.type(-0.5)) * t.dtype.type(1 / sqrt(2 * pi))
-
-    return _tiled(both, x, 2)
+    """x Phi(x) and its derivative, tile by tile."""
+    return _tiled((_gelu, _gelu_slope), x)
 
 
-def _tiled(function: Callable, x: Array, results: int) -> tuple[Array, ...]:
+def _tiled(functions: Sequence[Callable], x: Array) -> tuple[Array, ...]:
     host = to_host(x)
-    flat, outs = host.ravel(), [np.empty_like(host) for _ in range(results)]
-    for start in range(0, flat.size, TILE):
-        for out, part in zip(outs, function(flat[start : start + TILE]), strict=True):
-            out.ravel()[start : start + TILE] = part
+    flat, outs = host.ravel(), [np.empty_like(host) for _ in functions]
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):  # far out, where g is 0 or x
+        for start in range(0, flat.size, TILE):
+            for out, function in zip(outs, functions, strict=True):
+                out.ravel()[start : start + TILE] = function(flat[start : start + TILE])
     if isinstance(x, np.ndarray):
         return tuple(outs)
     xp = namespace(x)
     return tuple(xp.asarray(out, device=x.device) for out in outs)
 
 
-def _normal_cdf(x: np.ndarray) -> np.ndarray:
-    """Phi(x) = (1 + erf(x / sqrt 2)) / 2."""
+def _gelu(x: np.ndarray) -> np.ndarray:
+    """x Phi(x) = x (1 + erf(x / sqrt 2)) / 2."""
     if x.dtype != np.float32:
-        from scipy.special import erf
-
-        return 0.5 + 0.5 * erf(x * sqrt(0.5))
-    z = np.clip(x, np.float32(-ERF_LIMIT), np.float32(ERF_LIMIT))
-    square = z * z
-    q = np.full_like(z, ERF_FIT[-1])
-    for coefficient in ERF_FIT[-2::-1]:
+        return x * _normal_cdf(x)
+    square = x * x
+    q = square * LOGIT_FIT[0]
+    for coefficient in LOGIT_FIT[1:-1]:
+        q += coefficient
         q *= square
-        q += np.float32(coefficient)
-    q *= z
-    np.tanh(q, out=q)
-    q *= np.float32(0.5)
-    q += np.float32(0.5)
-    return q
+    q += LOGIT_FIT[-1]
+    q *= x
+    np.exp(q, out=q)
+    q += np.float32(1)
+    return np.divide(x, q, out=q)
+
+
+def _gelu_slope(x: np.ndarray) -> np.ndarray:
+    """Phi(x) + x phi(x)."""
+    if x.dtype != np.float32:
+        return _normal_cdf(x) + x * _normal_density(x)
+    slopes, steps = _slope_nodes()
+    f = x * np.float32(NODES)
+    node = np.rint(f)
+    f -= node
+    node += np.float32(NODES * LAST_NODE)
+    place = node.astype(np.int32).astype(np.intp)
+    f *= steps.take(place, mode="clip")
+    f += slopes.take(place, mode="clip")
+    if f.size and not x.max() <= LAST_NODE:  # too far out for whole numbers, or not a number
+        f[x > LAST_NODE] = 1
+    return f
+
+
+@lru_cache(maxsize=1)
+def _slope_nodes() -> tuple[np.ndarray, np.ndarray]:
+    """The slope of GELU at the nodes, and how much it grows from one to the next: g' and g'' = (2 - x^2) phi."""
+    x = np.arange(-LAST_NODE * NODES, LAST_NODE * NODES + 1) / NODES
+    slopes, steps = _normal_cdf(x) + x * _normal_density(x), (2 - x * x) * _normal_density(x) / NODES
+    slopes[0] = steps[0] = 0  # of all that lies further out
+    return slopes.astype(np.float32), steps.astype(np.float32)
+
+
+def _normal_cdf(x: np.ndarray) -> np.ndarray:
+    from scipy.special import erf
+
+    return 0.5 + 0.5 * erf(x * sqrt(0.5))
+
+
+def _normal_density(x: np.ndarray) -> np.ndarray:
+    return np.exp(-0.5 * x * x) / sqrt(2 * pi)

@@ -7,6 +7,8 @@ Definition   With g the GELU, ._t a matrix along time and ._c along the channels
                  h = g(W3 ._c h + b3)                  width -> hidden
                  y = W4 ._c h + b4                     hidden -> out_channels
              Without a time axis (``out_timesteps=None``) the first line is left out.
+Layers       The blocks are FourierBlocks, and the two maps of the head one ChannelMLP: they work tile by tile, so that neither
+             the sum inside g nor the hidden channels are ever there as a whole.
 Spaces       x (batch, channels, N_1, .., N_s, T_in) -> y (batch, out_channels, N_1, .., N_s, T), on one grid that may cut the
              batch and the space axes. The spectral weights are cut as the kept modes are; all others live on one rank.
 Parallel     On P ranks the network is the same map as on one, with the same weights: a weight depends on (seed, index) alone.
@@ -23,7 +25,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import count
 
-from ..layers import GELU, Layer, Linear, Parallel, Sequential, SpectralConvolution, chain
+from ..layers import GELU, ChannelMLP, FourierBlock, Layer, Linear, Sequential, chain
 from ..partition import whole_numbers
 from ..space import Space
 
@@ -64,20 +66,8 @@ class FNO(Sequential):
         makers: dict[str, Callable[[Space], Layer]] = {}
         if out_timesteps is not None:
             makers |= {"time": partial(Linear, out=out_timesteps, axis=-1, seed=next(seeds)), "time_gelu": GELU}
-        makers |= {"lift": partial(Linear, out=width, seed=next(seeds)), "lift_gelu": GELU}
+        makers["lift"] = partial(ChannelMLP, widths={"linear": width}, activated=True, seed=next(seeds))
         for k in range(blocks):
-            makers[f"block{k}"] = partial(fourier_block, modes=modes, seed=next(seeds), spectral_seed=next(seeds))
-            makers[f"block{k}_gelu"] = GELU
-        makers |= {"project": partial(Linear, out=hidden, seed=next(seeds)), "project_gelu": GELU}
-        makers |= {"out": partial(Linear, out=out_channels, seed=next(seeds))}
+            makers[f"block{k}"] = partial(FourierBlock, modes=modes, seed=next(seeds), spectral_seed=next(seeds))
+        makers["head"] = partial(ChannelMLP, widths={"project": hidden, "out": out_channels}, seed=next(seeds))
         super().__init__(chain(X, makers))
-
-
-def fourier_block(Y: Space, modes: Sequence[int], seed: int, spectral_seed: int) -> Parallel:
-    """A ._c h + S h."""
-    return Parallel(
-        {
-            "linear": Linear(Y, Y.shape[1], bias=False, seed=seed),
-            "spectral": SpectralConvolution(Y, modes, seed=spectral_seed),
-        }
-    )
