@@ -34,6 +34,12 @@ def test_more_ranks_than_entries_and_empty_blocks(team):
         assert_honest(G)
 
 
+def test_blocks_that_lie_in_order_are_received_where_they_belong(team):
+    stacked = lambda shape, cuts: ri.AllGather(ri.Space(ri.Partition(team, (team.size,)), shape, cuts=cuts), 0).stacked
+    assert stacked((7, 2), (0, None)) and stacked((1, 1, 7, 2), (None, None, 0, None)) and stacked((0, 3), (0, None))
+    assert stacked((2, 7), (None, 0)) == stacked((2, 3, 7), (None, 0, None)) == (team.size == 1)
+
+
 @pytest.mark.mpi(min_size=2)
 def test_what_cannot_be_put_together_is_refused(team):
     P = ri.Partition(team, (2, 1))

@@ -195,6 +195,8 @@ def test_the_derivative_agrees_with_the_complex_step(team, make):
 @pytest.mark.parametrize("sharded", [False, True])
 def test_weights_depend_on_the_seed_alone_and_have_one_owner(team, make, sharded):
     F = make(team, seed=3, sharded=sharded)
+    default, zero = make(team), make(team, seed=0)
+    assert all(np.array_equal(w, zero.parameters[name]) for name, w in default.parameters.items())
     alone = ri.Space(ri.Partition(team, ()), (1, F.domain.shape[-1]), cuts=(None, None))
     W, expected = (wire.share(team, layer.state()["W"]) for layer in (F, layers.Linear(alone, 4, axis=-1, seed=3)))
     assert np.array_equal(W, expected) and not np.any(to_host(F.parameters["b"]))

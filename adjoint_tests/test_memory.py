@@ -82,6 +82,14 @@ def test_primitives_are_these_matrices(team):
             assert np.linalg.norm(matrix, 2) <= operator.norm_bound * (1 + 1e-15)
 
 
+def test_the_bound_of_add_is_its_norm_also_where_the_target_has_copies(team):
+    copies = ri.Space(ri.Partition(team, (team.size,)), (2,), cuts=(None,))
+    for M in (pieces(team, {"a": (0, 1), "b": (0, 1)}), ri.Product({"a": piece(team, 0), "b": copies})):
+        A = Add(M, "a", "b")
+        matrix = A.matrix()
+        assert team.rank or np.linalg.norm(matrix, 2) == pytest.approx(A.norm_bound, rel=1e-14)
+
+
 def test_the_adjoint_of_a_move_moves_back(team):
     M = pieces(team, {"a": (0, 2), "b": (team.size - 1, 2)})
     assert_same_matrix(team, Move(M, "a", "b").H, Move(M, "b", "a"))

@@ -131,5 +131,6 @@ def test_arguments_that_do_not_fit_are_refused_by_all_ranks_alike(team):
         "at most half of what a window spans, (2,)": lambda: layers.MaxPool(X, 2, padding=2),
         "does not fit into (9,)": lambda: layers.AvgPool(X, 10),
         "expected kernel >= 1": lambda: layers.AvgPool(X, 0),
+        "MaxPool: blocks [(-1,": lambda: layers.MaxPool(ri.HaloExchange(X, [(0, 0), (0, 0), (1, 0)]).range, 2),
     }.items():
         assert text in same_text(team, make)
