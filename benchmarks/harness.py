@@ -4,8 +4,8 @@ Round      Each contender in turn repeats its work some times; who begins change
            ranks meet; its time is that of the slowest rank, wall and CPU (which counts waiting that polls).
 Told       The median over rounds, with the quartiles, of the first contender, ours; and for each other one the median of
            (its time / our time) *in the same round*, so that what slows the machine for a while slows both.
-Memory     ``floor`` is np.copyto of the bytes that must be written, in the same rounds: floor / ours is how much of the
-           bandwidth of a plain copy we reach.
+Floor      ``floor`` is the least that the machine could need, in the same rounds: np.copyto of the bytes that must be written,
+           or square products of as many flops as well. floor / ours is the share of the machine's limit that we reach.
 Trap       A ratio of two runs, or of two minima, compares the machine with itself at another time.
 """
 
@@ -36,6 +36,7 @@ class Case:
     target: dict[str, float] = field(default_factory=dict)
     floor: Work | None = None
     note: str = ""
+    limit: str = "copy"  # what the floor is
 
 
 def copy_of(*arrays: np.ndarray) -> Work:
@@ -117,7 +118,7 @@ def header(case: Case) -> list[str]:
     ours, *peers = case.work
     columns = ["case", f"{ours}: wall [quartiles]", "CPU"]
     columns += [c for peer in peers for c in (f"{peer}: wall [quartiles]", f"{peer} / {ours}")]
-    columns += (["copy / ours"] if case.floor else []) + ["note"]
+    columns += ([f"{case.limit} / {ours}"] if case.floor else []) + ["note"]
     return ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
 
 

@@ -1,0 +1,257 @@
+"""Time the Fourier neural operator against its peers as shipped: forward, forward + adjoint, a whole training step.
+
+block   one layer g(A h + S h) against neuralop's FNOBlocks (linear skip, no channel MLP), forward and forward + adjoint.
+        Targets: forward 1.0, 1.5, 2.0 and forward + adjoint 1.5, 2.0, 2.5 times as fast in 2, 3 and 4 dimensions.
+step    our FNO, a relative L2 loss and Adam against the same network of torch.fft, torch's autograd and torch's Adam.
+        Target 2 in 3 and 4 dimensions.
+memory  the most memory of a step, in a process of its own: what it has above what it had before the first step.
+
+The weights of both sides are the same, and so are the results up to float32's round-off: they are compared first.
+"limit / ours" is the share of the machine's limit: square products of as many flops, and one pass over input and output.
+
+example:
+    python benchmarks/fno.py
+    python benchmarks/fno.py --only block --threads 2 --rounds 31
+    MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=100000000000 python benchmarks/fno.py     without page faults
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from fno_in_torch import Network, weights_of
+from harness import Case, Work, circumstances, header, measure, version_of
+from mpi4py import MPI
+from threadpoolctl import threadpool_limits
+
+import refimpl as ri
+from refimpl.layers import FourierBlock, RelativeL2
+from refimpl.models import FNO
+from refimpl.training.optimizers import AdamW
+
+BLOCKS = (  # batch, width, sides, modes, targets of forward and of forward + adjoint
+    (8, 32, (128, 128), (16, 16), 1.0, 1.5),
+    (1, 20, (64, 64, 64), (8, 8, 8), 1.5, 2.0),
+    (1, 20, (32, 32, 32, 16), (4, 4, 4, 4), 2.0, 2.5),
+)
+STEPS = (  # width, sides, modes; four blocks, one sample, the last axis is time
+    (20, (64, 64, 64), (8, 8, 8)),
+    (20, (32, 32, 32, 16), (4, 4, 4, 4)),
+)
+TOLERANCE = 2e-5  # relative to the largest entry, in float32
+
+
+def blocks(comm: MPI.Comm) -> Iterator[Case]:
+    for batch, width, sides, modes, forward, both in BLOCKS:
+        X = space(comm, (batch, width, *sides))
+        F, x, dy = FourierBlock(X, modes, 1, 2), X.random(1), X.random(2)
+        theirs = neuralop_block(F, modes)
+        tx, ty = torch.from_numpy(x).requires_grad_(True), torch.from_numpy(dy)
+
+        def ours(F: Any = F, x: np.ndarray = x, dy: np.ndarray = dy) -> list[np.ndarray]:
+            y, J = F.linearize(x)
+            return [y, J.adjoint(dy)[0]]
+
+        def torchs(theirs: Any = theirs, tx: Any = tx, ty: Any = ty) -> list[np.ndarray]:
+            y = theirs(tx)
+            dx, *_ = torch.autograd.grad(y, [tx, *theirs.parameters()], ty)
+            return [y.detach().numpy(), dx.numpy()]
+
+        @torch.no_grad()
+        def value(theirs: Any = theirs, tx: Any = tx) -> torch.Tensor:
+            return theirs(tx)
+
+        name = f"{len(sides)}-D block, {batch} x {width} x {' x '.join(map(str, sides))}, modes {modes}"
+        flops, peer = flops_of_block(X.shape, modes), f"neuralop {version_of('neuraloperator')}"
+        compare(name, ours(), torchs())
+        least = limit(flops, 2 * x.nbytes)
+        yield Case(
+            f"{name}, forward", {"refimpl": lambda F=F, x=x: F(x), peer: value}, {peer: forward}, least, limit="limit"
+        )
+        least = limit(3 * flops, 4 * x.nbytes)
+        yield Case(f"{name}, forward + adjoint", {"refimpl": ours, peer: torchs}, {peer: both}, least, limit="limit")
+
+
+def steps(comm: MPI.Comm) -> Iterator[Case]:
+    for width, sides, modes in STEPS:
+        ours, theirs = our_step(comm, width, sides, modes), torch_step(comm, width, sides, modes)
+        name = f"step, {len(sides)}-D, width {width}, {' x '.join(map(str, sides))}, modes {modes}, 4 blocks"
+        compare(name, [np.array(ours()) for _ in range(3)], [np.array(theirs()) for _ in range(3)])
+        yield Case(name, {"refimpl": ours, "torch.fft": theirs}, {"torch.fft": 2.0})
+
+
+def our_step(comm: MPI.Comm, width: int, sides: tuple, modes: tuple, blocks: int = 4) -> Work:
+    """One step of Adam: the loss."""
+    F, x, target = network(comm, width, sides, modes, blocks)
+    loss, adam, t = RelativeL2(F.range), AdamW(), 0
+    moments = adam.start(F.parameters)
+
+    def step() -> float:
+        nonlocal moments, t
+        y, J = F.linearize(x)
+        value, dL = loss.linearize(y, target)
+        _, gradients = J.adjoint(dL.adjoint(1.0))
+        t += 1
+        F.parameters, moments = adam.step(F.parameters, gradients, moments, t, 1e-3)
+        return value
+
+    return step
+
+
+def torch_step(comm: MPI.Comm, width: int, sides: tuple, modes: tuple, blocks: int = 4) -> Work:
+    F, x, target = network(comm, width, sides, modes, blocks)
+    theirs = Network(weights_of(F), sides, modes)
+    adam = torch.optim.Adam(theirs.parameters(), lr=1e-3)
+    tx, t = torch.from_numpy(x), torch.from_numpy(target)
+
+    def step() -> float:
+        adam.zero_grad()
+        value = torch.linalg.vector_norm(theirs(tx) - t) / torch.linalg.vector_norm(t)
+        value.backward()
+        adam.step()
+        return value.item()
+
+    return step
+
+
+def network(comm: MPI.Comm, width: int, sides: tuple, modes: tuple, blocks: int) -> tuple[FNO, np.ndarray, np.ndarray]:
+    X = space(comm, (1, 1, *sides[:-1], 1))
+    F = FNO(X, width, modes, blocks, out_timesteps=sides[-1])
+    return F, X.random(1), F.range.random(2)
+
+
+def neuralop_block(F: FourierBlock, modes: tuple[int, ...]) -> torch.nn.Module:
+    """Their layer with our weights: the last, which has no GELU, and one behind it (without MLP, theirs has two)."""
+    from neuralop.layers.fno_block import FNOBlocks
+
+    width, n = F.domain.shape[1], [2 * m for m in modes[:-1]] + [2 * (modes[-1] - 1)]
+    theirs = FNOBlocks(width, width, n, n_layers=1, use_channel_mlp=False, fno_skip="linear")
+    R = np.moveaxis(F.parameters["spectral.R"], (-2, -1), (0, 1))
+    for axis, m in enumerate(modes[:-1], start=2):
+        R = np.roll(R, m, axis)  # theirs begin at the lowest negative frequency
+    with torch.no_grad():
+        theirs.convs[0].weight.tensor.copy_(torch.from_numpy(np.ascontiguousarray(R)))
+        theirs.convs[0].bias.zero_()
+        theirs.fno_skips[0].conv.weight.copy_(torch.from_numpy(F.parameters["linear.W"])[:, :, None])
+
+    class Block(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight, self.skip = theirs.convs[0].weight.tensor, theirs.fno_skips[0].conv.weight
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.nn.functional.gelu(theirs(x, 0))
+
+    return Block()
+
+
+def flops_of_block(shape: tuple[int, ...], modes: tuple[int, ...]) -> int:
+    """Of a value: two transforms, axis by axis from the last, the products of the modes, and A h."""
+    batch, width, *sides = shape
+    kept = [2 * m for m in modes[:-1]] + [modes[-1]]
+    transform, rest = 0, batch * width * prod(sides)
+    for n, k in reversed(list(zip(sides, kept, strict=True))):
+        transform += (4 if n is sides[-1] else 8) * rest * k  # the first is real
+        rest = rest // n * k
+    return 2 * transform + 8 * batch * width * width * prod(kept) + 2 * batch * width * width * prod(sides)
+
+
+def limit(flops: int, nbytes: int) -> Work:
+    """So many flops in square products, and a copy that reads and writes so many bytes."""
+    n = 512
+    a, b, c = (np.ones((n, n), np.float32) for _ in range(3))
+    source, target = (np.ones(max(nbytes // 8, 1), np.float32) for _ in range(2))
+
+    def work() -> None:
+        for _ in range(max(round(flops / (2 * n**3)), 1)):
+            np.matmul(a, b, out=c)
+        np.copyto(target, source)
+
+    return work
+
+
+def space(comm: MPI.Comm, shape: tuple[int, ...]) -> ri.Space:
+    return ri.Space(ri.Partition(comm, (1,) * len(shape)), shape, "float32")
+
+
+def compare(what: str, ours: list, theirs: list) -> None:
+    for a, b in zip(ours, theirs, strict=True):
+        gap = float(np.max(np.abs(a - b))) / float(np.max(np.abs(b)))
+        if not gap <= TOLERANCE:
+            raise SystemExit(f"{what}: the peer computes other numbers than refimpl, by {gap:.1e}")
+
+
+# ---- memory --------------------------------------------------------------------------------------------------------------
+
+
+def memory() -> list[str]:
+    """Rows of a table: what three steps need at most, above what there was before, for one and for four blocks.
+
+    The weights of a block, their gradients and Adam's moments alone are 1.3 activations here.
+    """
+    rows = ["| step, 4-D, MiB | 1 block | 4 blocks | a block, in activations |", "|---|---|---|---|"]
+    activation = 4 * 20 * prod(STEPS[1][1]) / 2**20
+    for who in ("refimpl", "torch.fft"):
+        one, four = (peak_of(who, blocks) for blocks in (1, 4))
+        rows.append(f"| {who} | {one:.0f} | {four:.0f} | {(four - one) / 3 / activation:.2f} |")
+    return rows
+
+
+def peak_of(who: str, blocks: int) -> float:
+    command = [sys.executable, __file__, "--peak", who, str(blocks)]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def peak(who: str, blocks: int) -> float:
+    """MiB, in this process."""
+    width, sides, modes = STEPS[1]
+    make = {"refimpl": our_step, "torch.fft": torch_step}[who]
+    make(MPI.COMM_WORLD, 2, (4, 4, 4, 4), (2, 2, 2, 2))()  # what is loaded late is not counted
+    before = most_memory()
+    step = make(MPI.COMM_WORLD, width, sides, modes, blocks)
+    for _ in range(3):
+        step()
+    return (most_memory() - before) / 1024
+
+
+def most_memory() -> int:
+    """KiB that this process has held at most; getrusage would count what its parent held (Linux)."""
+    status = Path("/proc/self/status").read_text().split()
+    return int(status[status.index("VmHWM:") + 1])
+
+
+GROUPS: dict[str, Callable] = {"block": blocks, "step": steps}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", choices=[*GROUPS, "memory"], help="one of the groups (default: all)")
+    parser.add_argument("--threads", type=int, default=1, help="of BLAS and of torch (default: 1)")
+    parser.add_argument("--rounds", type=int, default=11, help="turns of each contender (default: 11)")
+    parser.add_argument("--seconds", type=float, default=0.5, help="length of a turn (default: 0.5)")
+    parser.add_argument("--peak", nargs=2, metavar=("WHO", "BLOCKS"), help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    with threadpool_limits(args.threads):
+        if args.peak:
+            return print(peak(args.peak[0], int(args.peak[1])))
+        told = [f"## Fourier neural operator, float32, {args.threads} thread{'s' * (args.threads > 1)}", ""]
+        told += [circumstances(1, ("refimpl", "numpy", "torch", "neuraloperator"))]
+        for name in [args.only] if args.only in GROUPS else [] if args.only else GROUPS:
+            cases = list(GROUPS[name](MPI.COMM_WORLD))
+            told += ["", *header(cases[0]), *measure(MPI.COMM_WORLD, cases, args.rounds, args.seconds)]
+        if args.only in (None, "memory"):
+            told += ["", *memory()]
+    print("\n".join(told))
+
+
+if __name__ == "__main__":
+    main()
