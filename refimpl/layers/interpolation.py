@@ -102,10 +102,12 @@ class Interpolation(Apply):
 
 
 class Upsample(Interpolation):
-    """An interpolation to ``factor`` times as many points along each space axis."""
+    """An interpolation to ``factor`` >= 1 times as many points along each space axis; errors as there."""
 
     def __init__(self, X: Space, factor: int, mode: str = "nearest", align_corners: bool = False) -> None:
         (factor,) = whole_numbers("Upsample: factor", (factor,))
+        if factor < 1:
+            raise ValueError(f"Upsample: expected a factor >= 1, got {factor}")
         super().__init__(X, [factor * n for n in X.shape[2:]], mode, align_corners)
 
 
