@@ -179,3 +179,8 @@ def test_an_index_is_mirrored_at_most_once(team):
     assert np.array_equal(to_host(read(-3, 7).forward(x)), to_host(x)[places])
     for box in ((-4, 4), (0, 8)):
         assert "at most n - 1 = 3 wide on axis 0" in same_text(team, lambda box=box: read(*box))
+
+
+def test_the_bound_of_the_norm_is_at_least_one_also_where_there_is_nothing(team):
+    X = ri.Space(ri.Partition(team, (team.size,)), (0, 3))
+    assert ri.HaloExchange(X, [(0, 0), (0, 0)]).norm_bound == 1
