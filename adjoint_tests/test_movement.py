@@ -120,3 +120,9 @@ def test_an_operator_on_one_rank_among_many_sends_nothing(team, name):
     with ri.counting() as count:
         A.adjoint(A.forward(X.random(0)))
     assert count.total == wire.Sent() == A.traffic().forward == A.traffic().adjoint
+
+
+@pytest.mark.parametrize("operator", [ri.Broadcast, ri.SumReduce, ri.Repartition, ri.Scatter])
+def test_what_is_no_partition_is_refused_in_the_name_of_the_operator(team, operator):
+    text = same_text(team, lambda: operator(tensor(team, "float64", (1, 1)), (2, 1)))
+    assert text == f"{operator.__name__}: expected a Partition, got (2, 1)"

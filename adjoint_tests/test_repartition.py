@@ -127,6 +127,7 @@ def test_what_is_no_repartition_is_refused(team):
     assert "must hold each of 0..4 once" in same_text(team, lambda: ri.Repartition(overlapping, P))
     X = ri.Space(P, (5,))
     assert "more axes than the tensor" in same_text(team, lambda: ri.Repartition(X, ri.Partition(team, (1, 2))))
+    assert "Repartition: expected a Partition, got (2,)" in same_text(team, lambda: ri.Repartition(X, (2,)))
     other = team.Dup()
     assert "one communicator" in same_text(team, lambda: ri.Repartition(X, ri.Partition(other, (2,))))
 
