@@ -161,9 +161,44 @@ def test_cross_entropy_is_that_of_the_whole_axis(team, case, axis, reduction):
 
 EVERY = {loss.__name__: loss for loss in (*TERMS, layers.CrossEntropy, RelativeL2)} | {
     "RelativeLp": lambda X, reduction: layers.RelativeLp(X, reduction, p=3),
+    "PlumeL2": lambda X, reduction: layers.PlumeL2(X, reduction, weight=5, threshold=0.3),
     "RelativeH1": lambda X, reduction: layers.RelativeH1(X, reduction, [0.5, 3], "periodic"),
     "RelativeH1, open": layers.RelativeH1,
 }
+
+
+def serial_plume(p, t, weight, threshold):
+    w = np.where(t > threshold, weight, 1)
+    size = lambda e: np.sqrt(np.sum(w * e**2, tuple(range(1, e.ndim)), keepdims=True))
+    return np.sum(size(p - t) / size(t)), w * (p - t) / (size(p - t) * size(t))
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize(("weight", "threshold"), [(1.0, 0.01), (3.0, -0.5), (50.0, 0.01)])
+def test_the_plume_loss_counts_reached_cells_by_their_weight(team, dtype, weight, threshold):
+    X = ri.Space(ri.Partition(team, (GRIDS[team.size][0], 1, GRIDS[team.size][1])), (3, 2, 5, 4), dtype)
+    p, t = X.random(1), X.random(2)
+    value, J = layers.PlumeL2(X, "sum", weight, threshold).linearize(p, t)
+    expected, gradient = serial_plume(whole(X, p).astype("float64"), whole(X, t).astype("float64"), weight, threshold)
+    assert value == pytest.approx(expected, rel=1e-6 if dtype == "float32" else 1e-14)
+    assert_close(X, J.adjoint(1.0), gradient)
+    assert_adjoint(J, chain=2)
+    relative, K = layers.RelativeL2(X, "sum").linearize(p, t)
+    assert (value == relative and np.array_equal(J.adjoint(1.0), K.adjoint(1.0))) == (weight == 1)
+
+
+def test_a_plume_gradient_that_forgets_the_weight_once_is_rejected(team):
+    X = ri.Space(ri.Partition(team, (1, team.size)), (2, 7))
+    p, t = X.random(1), X.random(2)
+    loss = layers.PlumeL2(X, weight=16.0)
+
+    class Forgetful(layers.PlumeL2):
+        def value_and_gradient(self, prediction, target):
+            value, gradient = super().value_and_gradient(prediction, target)
+            return value, gradient * X.adopt(np.where(to_host(target) > self.threshold, 0.25, 1))
+
+    assert verify.taylor_test(AtTarget(loss, t), p, halvings=4)
+    assert not verify.taylor_test(AtTarget(Forgetful(X, weight=16.0), t), p, halvings=4)
 
 
 class AtTarget:
@@ -214,6 +249,8 @@ def test_losses_that_make_no_sense_are_refused(team):
     assert 'reduction="mean" or "sum"' in same_text(team, lambda: layers.L1(X, "max"))
     assert "delta > 0" in same_text(team, lambda: layers.Huber(X, delta=0))
     assert "p >= 1" in same_text(team, lambda: layers.RelativeLp(X, p=0.5))
+    for wrong in (dict(weight=0.5), dict(weight=np.inf), dict(weight=np.nan), dict(threshold=np.nan)):
+        assert "a finite weight >= 1" in same_text(team, lambda wrong=wrong: layers.PlumeL2(X, **wrong))
     assert "a spacing > 0 for each space axis" in same_text(team, lambda: layers.RelativeH1(X, spacing=[1, 1]))
     assert "a spacing > 0 for each space axis" in same_text(team, lambda: layers.RelativeH1(X, spacing=[0]))
     assert 'boundary="open" or "periodic"' in same_text(team, lambda: layers.RelativeH1(X, boundary="zero"))

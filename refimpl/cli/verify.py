@@ -126,7 +126,7 @@ def layers(comm: Any) -> Iterator[tuple]:
     }.items():
         yield name, repr(layer.domain), layer.linearize(layer.domain.random(1))[1], False, 3
     termwise = (F.MSE, F.L1, F.Huber, F.BCEWithLogits, F.PoissonNLL, F.KLDivergence)
-    for loss in (*termwise, F.CrossEntropy, F.RelativeLp, F.RelativeL2, F.RelativeH1):
+    for loss in (*termwise, F.CrossEntropy, F.RelativeLp, F.RelativeL2, F.PlumeL2, F.RelativeH1):
         derivative = loss(X).linearize(X.random(1), abs(X.random(2)))[1]
         yield loss.__name__, repr(X), derivative, False, 1
     yield "BCE", repr(X), F.BCE(X).linearize(X.uniform(1), X.uniform(2))[1], False, 1

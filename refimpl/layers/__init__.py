@@ -18,6 +18,7 @@ from .linear import Linear
 from .losses import BCE, L1, MSE, BCEWithLogits, CrossEntropy, Huber, KLDivergence, PoissonNLL
 from .normalization import BatchNorm, InstanceNorm, LayerNorm, RMSNorm
 from .parameter_table import ParameterTable, parameter_table
+from .plume_loss import PlumeL2
 from .pointwise import GELU, Identity, ReLU, Sigmoid, SiLU, Softplus, Tanh, TanhGELU
 from .pooling import AvgPool, MaxPool
 from .reduce_scatter_linear import ReduceScatterLinear
@@ -57,6 +58,7 @@ __all__ = [
     "MaxPool",
     "Parallel",
     "ParameterTable",
+    "PlumeL2",
     "PoissonNLL",
     "RMSNorm",
     "ReLU",

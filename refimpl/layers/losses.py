@@ -5,7 +5,7 @@ Definition   L(p, t) = (1/n) sum of l(p_i, t_i) over all n entries (reduction "m
              BCE -t log p - (1 - t) log(1 - p), p a probability;   BCEWithLogits log(1 + e^p) - t p, p a logit;
              KLDivergence t (log t - p), p a logarithm of a probability;   PoissonNLL e^p - t p, p a logarithm of a rate.
              CrossEntropy: the mean over all positions of -sum_c t_c log softmax(p)_c, c along an axis that may be split.
-             Relative errors of whole samples: relative_losses.py.
+             Relative errors of whole samples: relative_losses.py, plume_loss.py.
 Spaces       X -> R, where R lives on rank 0 of the communicator. ``value`` is told to all ranks as a report.
 Tangent      dL = <g, dp> with the gradient g at p: g_i = l'(p_i, t_i) / n;   CrossEntropy: (softmax(p) sum_c t_c - t) / N.
 Adjoint      dp = c g for the number c on rank 0, which is broadcast.
