@@ -172,6 +172,11 @@ class Space(VectorSpace):
         used = {g for cut in self.cuts for g in cut}
         return tuple(g for g in range(len(self.partition.shape)) if g not in used)
 
+    @property
+    def owns(self) -> bool:
+        """True where this rank's block is the first of its copies: what counts once, or is stored once, is taken from it."""
+        return self.partition.active and not any(self.partition.coords[g] for g in self.copy_axes)
+
     def block_number(self, axis: int, coords: Sequence[int]) -> int:
         """Which block along tensor ``axis`` lies at grid coordinates ``coords``."""
         number = 0

@@ -4,9 +4,12 @@ Layout       folder/step-000120/rank-0.h5, rank-1.h5, ..   each rank's blocks, e
              folder/step-000120/index.json                 each file's sha256 and boxes (start, stop per axis), ``extra``,
                                                            and the sha256 of all these
 Commit       All write into step-000120.partial and sync; all vote; then rank 0 writes the index, syncs and renames the folder.
-             So a killed process leaves the previous checkpoint, and a ``.partial`` that the next save removes.
-             The one before it is kept: where the newest is damaged, that is taken.
+             So a crash at any moment leaves the previous checkpoint, and a ``.partial`` that the next save removes.
+             A step that is made again is moved to ``.old`` until the new one stands; a crash in between leaves the ``.old``,
+             which counts as committed.
+             The one before the newest is kept: where the newest is damaged, that is taken.
 Loading      A block is put together from the hyperslabs of all boxes that overlap it, whatever ranks wrote them.
+Cost         Every rank writes, and in loading reads, its own blocks; the sums of files are checked once, shared by the ranks.
 Reference    The write-sync-rename commit: Pillai et al., "All file systems are not created equal", OSDI 2014.
 """
 
@@ -17,6 +20,7 @@ import json
 import os
 import shutil
 from collections.abc import Collection
+from contextlib import suppress
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -31,8 +35,15 @@ KEEP = 2  # committed checkpoints that stay
 
 
 def save(folder: Path, step: int, spaces: dict[str, Space], blocks: dict[str, Array], extra: dict[str, Any]) -> Path:
-    """Commit the ``blocks`` of ``spaces`` and the JSON-able ``extra``; collective. OSError on all ranks where it fails."""
+    """Commit the ``blocks`` of ``spaces`` and the JSON-able ``extra``; collective.
+
+    Raises ValueError where a space holds a number in several places that are no copies (ghosts), OSError on all ranks where
+    the files cannot be written.
+    """
     comm = next(iter(spaces.values())).comm
+    for name, space in spaces.items():
+        if not all(space.covers_once(axis) for axis in range(space.ndim)):
+            raise ValueError(f"checkpoint: {name} on {space!r} has blocks that overlap or leave gaps")
     final = Path(folder) / f"step-{step:06d}"
     partial = final.with_suffix(".partial")
     wire.together(comm, lambda: _fresh(partial) if comm.rank == 0 else None)
@@ -44,7 +55,34 @@ def save(folder: Path, step: int, spaces: dict[str, Space], blocks: dict[str, Ar
 
 def committed(folder: Path) -> list[Path]:
     """The committed checkpoints of a folder, the newest first."""
-    return sorted((p for p in Path(folder).glob("step-*") if p.suffix == "" and p.is_dir()), reverse=True)
+    found = [p for p in Path(folder).glob("step-*") if p.is_dir() and p.stem.removeprefix("step-").isdigit()]
+    whole = [p for p in found if p.suffix == "" or (p.suffix == ".old" and p.with_suffix("") not in found)]
+    return sorted(whole, key=lambda p: int(p.stem.removeprefix("step-")), reverse=True)
+
+
+def clear(folder: Path) -> None:
+    """Remove all checkpoints of a folder, if there is one; on one rank."""
+    for path in Path(folder).glob("step-*"):
+        shutil.rmtree(path)
+
+
+def newest_extra(comm: Any, folder: Path) -> dict[str, Any]:
+    """The ``extra`` of the newest checkpoint whose index can be read; collective.
+
+    FileNotFoundError on all ranks where there is no checkpoint, OSError where no index can be read.
+    """
+    found = wire.at_root(comm, lambda: committed(folder))
+    if not found:
+        raise FileNotFoundError(f"no checkpoint in {folder}; train first")
+    return wire.at_root(comm, lambda: _first_readable(found))["extra"]
+
+
+def _first_readable(found: list[Path]) -> dict[str, Any]:
+    *newer, oldest = found
+    for path in newer:
+        with suppress(OSError):
+            return _read_index(path)
+    return _read_index(oldest)
 
 
 def load_newest(
@@ -88,8 +126,14 @@ def load(
 
 
 def _fresh(partial: Path) -> None:
-    for leftover in (*partial.parent.glob("step-*.partial"), *partial.parent.glob("step-*.old")):
+    """An empty folder to write into; what a crash has left is removed, or put back where nothing newer took its place."""
+    for leftover in partial.parent.glob("step-*.partial"):
         shutil.rmtree(leftover)
+    for old in partial.parent.glob("step-*.old"):
+        if old.with_suffix("").exists():
+            shutil.rmtree(old)
+        else:
+            old.rename(old.with_suffix(""))
     partial.mkdir(parents=True)
 
 
@@ -102,16 +146,11 @@ def _write_blocks(partial: Path, spaces: dict[str, Space], blocks: dict[str, np.
     with h5py.File(file, "w") as out:
         for name, space in spaces.items():
             block = to_host(blocks[name])
-            if block.size and _is_owner(space):
+            if block.size and space.owns:  # of several copies, the first
                 out.create_dataset(name, data=block)
                 arrays[name] = {"shape": space.shape, "dtype": space.dtype.name, "box": space.local_box}
     _sync(file)
     return {"name": file.name, "sha256": _digest(file), "arrays": arrays}
-
-
-def _is_owner(space: Space) -> bool:
-    """Of several copies of a block, the one at coordinate 0 is written."""
-    return space.partition.active and all(space.partition.coords[g] == 0 for g in space.copy_axes)
 
 
 def _commit(partial: Path, final: Path, records: list[dict], extra: dict[str, Any]) -> None:
@@ -148,6 +187,8 @@ def _seal(text: str) -> str:
 
 def _check_files(path: Path, files: list[dict[str, Any]]) -> None:
     for file in files:
+        if not (path / file["name"]).exists():
+            raise FileNotFoundError(f"{path / file['name']} is missing: it was committed, and is not there any more")
         if _digest(path / file["name"]) != file["sha256"]:
             raise OSError(f"{path / file['name']} is damaged: its sha256 is not the one that was committed")
 
