@@ -1,32 +1,41 @@
-"""Training: optimizer, schedule, clipping, loop, and resuming; on any number of ranks the same."""
+"""Training: optimizer, schedules, clipping, loop, and resuming; on any number of ranks and any grid the same."""
 
 from __future__ import annotations
 
+import csv
+import sys
+from math import sqrt
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
 import pytest
+from theorems import same_text
 
 import refimpl as ri
 from refimpl import wire
-from refimpl.layers import BatchNorm, Dropout, Linear, RelativeL2, Sequential, Tanh, chain
+from refimpl.layers import BatchNorm, Dropout, Linear, PlumeL2, RelativeH1, RelativeL2, Sequential, Tanh, chain
 from refimpl.models import FNO
 from refimpl.training import (
     AdamW,
     Dataset,
     Progress,
     Scaling,
+    Schedule,
     Training,
     View,
     checkpoint,
     clip,
     cosine_schedule,
     fit,
+    global_norm,
     load_model,
+    log,
+    loop,
 )
 from refimpl.training.dataset import INPUTS, OUTPUT
-from refimpl.training.loop import batches, errors, loss_and_gradients, stored_spaces
+from refimpl.training.loop import accumulated, batches, errors, loss_and_gradients, stored_spaces
 
 CELLS, FRAMES = (6, 5, 4), 3
 
@@ -44,8 +53,8 @@ def make_data(folder: Path) -> None:
                 fields[OUTPUT] = rng.uniform(0, 1, (1, FRAMES + 1, *CELLS)).astype("float32")
 
 
-def network(team, batch=2):
-    X = ri.Space(ri.Partition(team, (1, 1, team.size, 1, 1, 1)), (batch, len(INPUTS), *CELLS, 1))
+def network(team, batch=2, grid=None, dtype="float64"):
+    X = ri.Space(ri.Partition(team, grid or (1, 1, team.size, 1, 1, 1)), (batch, len(INPUTS), *CELLS, 1), dtype)
     return FNO(X, width=3, modes=(2, 2, 1, 2), blocks=1, out_timesteps=FRAMES, hidden=4)
 
 
@@ -67,10 +76,16 @@ def with_statistics(team, batch=2):
     )
 
 
-def train(team, folder, out, epochs, stop_after=None, make=network):
+def few(team):
+    """For what does not depend on the number of ranks, once there are several."""
+    if team.size > 2:
+        pytest.skip("on 1 and 2 ranks, to save time")
+
+
+def train(team, folder, out, epochs, stop_after=None, make=network, **options):
     data, held_out = Dataset(team, folder, "train"), Dataset(team, folder, "valid")
     model = make(team)
-    plan = Training(epochs=epochs, warmup=2, save_every=1)
+    plan = Training(**dict(epochs=epochs, warmup=2, save_every=1) | options)
     if stop_after:
         model_then = make(team)
         interrupt = Stop(stop_after)
@@ -117,6 +132,52 @@ def test_ten_steps_give_the_weights_of_one_rank(team, data):
     assert gap < 1e-10
 
 
+GRIDS = {
+    1: [(1, 1, 1, 1, 1, 1)],
+    2: [(2, 1, 1, 1, 1, 1), (1, 1, 1, 2, 1, 1)],
+    3: [(3, 1, 1, 1, 1, 1)],  # more ranks than samples
+    4: [(4, 1, 1, 1, 1, 1), (2, 1, 1, 2, 1, 1), (1, 1, 2, 2, 1, 1)],
+    6: [(2, 1, 3, 1, 1, 1)],
+}
+
+
+def test_every_grid_of_batch_and_space_gives_the_losses_norms_and_weights_of_one_rank(team, data):
+    alone = steps_on(ri.wire.group(team, (team.rank,)), (1,) * 6, data)
+    for grid in GRIDS.get(team.size, []):
+        losses, norms, weights = steps_on(team, grid, data)
+        assert np.allclose(losses, alone[0], rtol=1e-13, atol=0) and np.allclose(norms, alone[1], rtol=1e-12, atol=0)
+        for name, w in weights.items():
+            assert np.max(np.abs(w - alone[2][name])) <= 1e-11 * np.max(np.abs(w)), (grid, name)
+
+
+def steps_on(comm, grid, data):
+    """Losses, gradient norms and global weights of three clipped steps, the second of them on two batches."""
+    model, set_, plan = network(comm, 2, grid), Dataset(comm, data, "train"), Training(limit=0.5)
+    loss, moments, scaling, found = RelativeL2(model.range), plan.rule.start(model.parameters), set_.scaling(), []
+    for t, numbers in enumerate([[(0, 1)], [(2, 3), (1, 2)], [(3, 0)]], start=1):
+        views = [[View(i), View(j, (0,))] for i, j in numbers]
+        pairs = (set_.read(batch, model.domain, model.range, scaling) for batch in views)
+        value, norm, moments = loop.step(model, loss, pairs, moments, t, 1e-2, plan)
+        found.append((value, norm))
+    return *zip(*found, strict=True), wire.share(comm, model.state())
+
+
+def test_the_mean_gradient_of_two_batches_is_that_of_one_twice_as_large(team, data):
+    set_ = Dataset(team, data, "train")
+    views, scaling = [View(0), View(1, (1,)), View(2), View(3)], set_.scaling()
+    small, large = network(team, 2), network(team, 4)
+    pairs = [set_.read(half, small.domain, small.range, scaling) for half in (views[:2], views[2:])]
+    whole = set_.read(views, large.domain, large.range, scaling)
+    value, gradients = accumulated(small, RelativeL2(small.range), pairs)
+    expected, wanted, _ = loss_and_gradients(large, RelativeL2(large.range), *whole)
+    assert value == pytest.approx(expected, rel=1e-13)
+    W = ri.Product(large.parameter_spaces)
+    gap = {name: gradients[name] - g for name, g in wanted.items()}
+    assert W.norm(gap) <= 1e-13 * W.norm(wanted)
+    last, *_ = loss_and_gradients(small, RelativeL2(small.range), *pairs[1])
+    assert abs(last - expected) > 1e-4  # a sum, or the last batch alone, would be seen
+
+
 def step_by_step(comm, data):
     model, train_data = network(comm), Dataset(comm, data, "train")
     optimizer, loss, scaling = AdamW(weight_decay=1e-3), RelativeL2(model.range), train_data.scaling()
@@ -135,6 +196,20 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(team, data):
     assert progress.loss == again.loss and progress.held_out == again.held_out
     for name in whole.parameters:
         assert np.array_equal(whole.parameters[name], resumed.parameters[name])
+
+
+def test_an_interrupted_training_with_every_option_goes_on_to_the_same_bits(team, data, capfd):
+    few(team)
+    options = dict(accumulate=2, schedule="step", step_every=1, loss="plume_l2", limit=0.1, patience=3, epochs=3)
+    whole, progress = train(team, data, data / "whole", **options)
+    resumed, again = train(team, data, data / "resumed", stop_after=3, **options)
+    assert (progress.loss, progress.rate, progress.norm) == (again.loss, again.rate, again.norm)
+    assert all(np.array_equal(w, resumed.parameters[name]) for name, w in whole.parameters.items())
+    assert progress.rate == [5e-3, 5e-3, 2.5e-3] and max(progress.norm) > 0.1
+    assert "another plan" not in capfd.readouterr().out
+    train(team, data, data / "whole", **options | dict(rate=1e-3, patience=0))
+    told = [line for line in capfd.readouterr().out.splitlines() if "another plan" in line]
+    assert told == ["going on with another plan: rate 0.005 -> 0.001, patience 3 -> 0"] * (team.rank == 0)
 
 
 def test_statistics_are_trained_stored_and_resumed(team, data):
@@ -335,8 +410,65 @@ def test_the_schedule_warms_up_and_ends_near_zero():
     assert all(a > b for a, b in zip(rates[9:], rates[10:], strict=False))
 
 
-def test_a_warm_up_longer_than_the_training_still_reaches_the_peak():
-    assert max(cosine_schedule(t, 10, 1.0, 20) for t in range(1, 11)) == 1.0
+@pytest.mark.parametrize("kind", ["constant", "cosine", "step"])
+def test_a_warm_up_longer_than_the_training_still_reaches_the_peak(kind):
+    assert max(Schedule(kind, 1.0, 10, 20).rate(t) for t in range(1, 11)) == 1.0
+    assert Schedule(kind, 1.0, 8, 4).rate(1) == 0.25 and Schedule(kind, 1.0, 1, 20).rate(1) > 0
+
+
+def test_a_constant_rate_stays_and_stairs_begin_after_the_warm_up():
+    assert [Schedule("constant", 3.0, 9, 2).rate(t) for t in range(1, 10)] == [1.5, *[3.0] * 8]
+    stairs = Schedule("step", 8.0, 9, 2, every=3, factor=0.5)
+    assert [stairs.rate(t) for t in range(1, 10)] == [4, 8, 8, 8, 8, 4, 4, 4, 2]
+    assert Training(schedule="step", step_every=2, step_factor=0.1, warmup=0).schedule_of(5).every == 10
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        (dict(kind="linear"), "there are constant, cosine, step, got 'linear'"),
+        (dict(peak=0.0), "a finite peak > 0"),
+        (dict(peak=np.nan), "a finite peak > 0"),
+        (dict(steps=0), "steps >= 1"),
+        (dict(warmup=-1), "a warmup >= 0"),
+        (dict(every=0), "every >= 1"),
+        (dict(factor=0.0), "0 < factor <= 1"),
+        (dict(factor=1.5), "0 < factor <= 1"),
+    ],
+)
+def test_a_schedule_that_makes_no_sense_is_refused(wrong, told):
+    with pytest.raises(ValueError, match=told):
+        Schedule(**dict(kind="cosine", peak=1.0, steps=10) | wrong)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        (dict(epochs=0), "epochs and save_every must be at least 1"),
+        (dict(warmup=-1), "warmup at least 0"),
+        (dict(limit=0.0), "rate and limit must be positive"),
+        (dict(limit=np.nan), "rate and limit must be positive"),
+        (dict(rate=-1.0), "rate and limit must be positive"),
+        (dict(weight_decay=-0.1), "weight_decay not negative"),
+        (dict(accumulate=0), "accumulate and step_every must be at least 1"),
+        (dict(step_every=0), "accumulate and step_every must be at least 1"),
+        (dict(patience=-1), "patience at least 0"),
+        (dict(step_factor=0.0), "step_factor must be above 0"),
+        (dict(plume_weight=0.5), "plume_weight at least 1"),
+        (dict(schedule="linear"), "schedule must be one of constant, cosine, step, got 'linear'"),
+        (dict(loss="l2"), "loss must be one of relative_l2, relative_h1, plume_l2, got 'l2'"),
+    ],
+)
+def test_a_plan_that_makes_no_sense_is_refused(wrong, told):
+    with pytest.raises(ValueError, match=told):
+        Training(**wrong)
+
+
+def test_a_plan_names_its_loss(team):
+    Y = network(team).range
+    assert type(Training().loss_on(Y)) is RelativeL2 and type(Training(loss="relative_h1").loss_on(Y)) is RelativeH1
+    plume = Training(loss="plume_l2", plume_weight=3.0).loss_on(Y)
+    assert type(plume) is PlumeL2 and plume.weight == 3.0
 
 
 def test_a_problem_of_any_kind_on_one_rank_is_raised_on_all(team):
@@ -368,6 +500,111 @@ def test_clipping_scales_the_norm_over_all_ranks(team):
     clipped, before = clip(space, g, 0.1)
     assert before == space.norm(g) and abs(space.norm(clipped) - 0.1) < 1e-15
     assert clip(space, g, 1e9)[0] is g
+    for limit in (0.0, -1.0, np.nan):
+        assert f"limit > 0, got {limit}" in same_text(team, lambda limit=limit: clip(space, g, limit))
+
+
+def test_the_norm_counts_each_number_once_whatever_holds_copies_of_it(team):
+    P = ri.Partition(team, (team.size,))
+    copies, blocks = ri.Space(P, (4, 3), cuts=(None, None)), ri.Space(P, (9,))
+    W = ri.Product(c=copies, b=blocks)
+    g = {"c": copies.random(1), "b": blocks.random(2)}
+    once = sqrt(copies.norm(g["c"]) ** 2 / team.size + blocks.norm(g["b"]) ** 2)
+    assert global_norm(W, g) == pytest.approx(once, rel=1e-15)
+    assert (W.norm(g) > 1.01 * once) == (team.size > 1)  # the inner product counts every copy: it is not what clips
+
+
+def test_norms_and_losses_of_float32_are_summed_in_float64(team):
+    X = ri.Space(ri.Partition(team, (1, team.size)), (1, 4097), "float32")
+    e = np.full((1, 4097), 2.0**-14, "float32")
+    e[0, 0] = 64.0
+    exact = 2.0**12 + 2.0**-16  # of the squares; float32 has 24 bits, and would lose the last term
+    block = X.scatter(e if team.rank == 0 else None)
+    assert global_norm(ri.Product(w=X), {"w": block}) == sqrt(exact)
+    t = X.scatter(np.eye(1, 4097, dtype="float32") if team.rank == 0 else None)
+    assert RelativeL2(X)(block + t, t) == sqrt(exact)
+    assert float(np.float32(exact)) != exact
+
+
+def test_the_first_step_of_adam_in_float32_is_corrected_in_float64():
+    rule, w, g = AdamW(), {"w": np.zeros(3, "float32")}, {"w": np.array([1e-3, -2, 500], "float32")}
+    new, _ = rule.step(w, g, rule.start(w), 1, 1.0)
+    assert new["w"].dtype == "float32" and np.max(np.abs(new["w"] + np.sign(g["w"])) - [1e-5, 0, 0]) < 4e-7
+    narrow = np.float32(1) - np.float32(rule.beta2)  # what float32 would make of 1 - b2
+    assert abs(sqrt(float(narrow) / (1 - rule.beta2)) - 1) > 5e-6
+
+
+def with_errors(monkeypatch, values):
+    """Held-out errors as given, one after the other."""
+    left = iter(values)
+    monkeypatch.setattr(loop, "errors", lambda *_: [next(left)])
+
+
+def test_training_stops_where_the_held_out_error_stays_worse_and_keeps_the_best_network(team, data, monkeypatch):
+    few(team)
+    with_errors(monkeypatch, [0.5, 0.3, 0.4, 0.3, 0.9])
+    model, progress = train(team, data, data / "out", epochs=9, patience=2, save_every=9, schedule="constant")
+    assert progress.held_out == [0.5, 0.3, 0.4, 0.3] and (progress.epoch, progress.best) == (4, 2)
+    assert load_model(network(team), data / "out")[0].held_out == progress.held_out
+    again, same = train(team, data, data / "out", epochs=9, patience=2, schedule="constant")
+    assert same.loss == progress.loss and all(
+        np.array_equal(w, again.parameters[k]) for k, w in model.parameters.items()
+    )
+    with_errors(monkeypatch, [0.5, 0.3])
+    two, _ = train(team, data, data / "two", epochs=2, schedule="constant")
+    best = network(team)
+    assert load_model(best, data / "out" / "best")[0].epoch == 2
+    assert all(np.array_equal(w, best.parameters[name]) for name, w in two.parameters.items())
+
+
+def test_a_new_training_forgets_the_best_network_of_another_in_its_folder(team, data, monkeypatch):
+    few(team)
+    with_errors(monkeypatch, [0.5, 0.1])
+    train(team, data, data / "out", epochs=2)
+    wire.at_root(team, lambda: checkpoint.clear(data / "out"))
+    with_errors(monkeypatch, [0.7])
+    train(team, data, data / "out", epochs=1)
+    assert load_model(network(team), data / "out" / "best")[0].held_out == [0.7]
+
+
+def test_a_held_out_error_that_is_not_finite_ends_the_training_on_all_ranks(team, data, monkeypatch):
+    with_errors(monkeypatch, [np.nan])
+    text = same_text(team, lambda: train(team, data, data / "out", epochs=1), ArithmeticError)
+    assert "held-out error nan after step 2" in text
+
+
+def test_held_out_errors_do_not_depend_on_the_batch(team, data):
+    set_ = Dataset(team, data, "train")
+    grid = (team.size, 1, 1, 1, 1, 1)
+    one, three = (errors(network(team, b, g), set_, set_.scaling()) for b, g in ((1, None), (3, grid)))
+    assert len(one) == 4 and np.allclose(one, three, rtol=1e-13)
+
+
+def test_the_log_has_every_epoch_once_also_of_a_training_that_was_interrupted(team, data):
+    few(team)
+    _, progress = train(team, data, data / "out", epochs=3, stop_after=5)
+    text = wire.at_root(team, lambda: (data / "out" / "log.csv").read_text())
+    rows = list(csv.DictReader(text.splitlines()))
+    assert [int(row["epoch"]) for row in rows] == [1, 2, 3]
+    for name in log.COLUMNS:
+        assert [float(row[name]) for row in rows] == getattr(progress, name) and len(set(getattr(progress, name))) == 3
+    old = Progress(epoch=2, loss=[2.0, 1.0], held_out=[3.0, 2.0], rate=[0.1])
+    assert [row["rate"] for row in log.rows(old)] == [None, 0.1]
+
+
+def test_tensorboard_is_told_every_epoch_or_its_absence_is_told_once(team, data, monkeypatch, capfd):
+    few(team)
+    told = []
+    writer = SimpleNamespace(add_scalar=lambda *scalar: told.append(scalar), flush=lambda: None)
+    monkeypatch.setitem(sys.modules, "tensorboard.summary", SimpleNamespace(Writer=lambda folder: writer))
+    monkeypatch.setattr(log, "find_spec", lambda name: name)
+    _, progress = train(team, data, data / "out", epochs=2, tensorboard=True)
+    expected = [(name, getattr(progress, name)[i], i + 1) for i in range(2) for name in log.COLUMNS]
+    assert told == expected * (team.rank == 0)
+    monkeypatch.setattr(log, "find_spec", lambda name: None)
+    capfd.readouterr()
+    train(team, data, data / "without", epochs=2, tensorboard=True)
+    assert capfd.readouterr().out.count("TensorBoard is not installed") == (team.rank == 0)
 
 
 def test_every_epoch_sees_every_sample_once_in_another_order():

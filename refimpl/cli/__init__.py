@@ -16,6 +16,7 @@ from typing import Any
 COMMANDS = {
     "demo": "the main job, end to end: simulate, train, compare, prove, show",
     "train": "train a surrogate on a data set",
+    "predict": "predict new cases with a trained surrogate",
     "evaluate": "compare a trained surrogate with the simulator on unseen cases",
     "verify": "dot tests of every operator and layer on the ranks at hand",
 }

@@ -1,24 +1,10 @@
-"""The configuration of a training: a TOML file.
-
-data = "data"                  # the data set's folder, relative to this file
-out = "training"               # where checkpoints and results go
-batch = 1
-grid = [1, 1, 2, 1, 1, 1]      # ranks along batch, channels, x, y, z, time; default: all along x
-
-[model]
-width = 12
-modes = [6, 6, 4, 5]           # low (and as many high) frequencies along x, y, z; low ones along time
-blocks = 4
-
-[training]
-epochs = 40
-rate = 2e-3
-"""
+"""The configuration of a training: a TOML file. example.toml, beside this one, has all that it may say."""
 
 from __future__ import annotations
 
 import json
 import tomllib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -26,7 +12,7 @@ from typing import Any
 from ..models import FNO
 from ..partition import Partition
 from ..space import Space
-from ..training import Dataset, Training
+from ..training import Training
 from ..training.dataset import INPUTS
 
 DTYPES = ("float32", "float64")
@@ -34,12 +20,13 @@ DTYPES = ("float32", "float64")
 
 @dataclass(frozen=True)
 class Model:
-    """The network's sizes; see ``models.fno``."""
+    """The network's sizes; see ``models.fno``. ``window``: frames predicted at once; see ``training/rollouts.py``."""
 
     width: int = 12
     modes: tuple[int, ...] = (4, 4, 4, 3)
     blocks: int = 4
     hidden: int = 32
+    window: int = 0
     dtype: str = "float32"
     seed: int = 0
 
@@ -48,6 +35,8 @@ class Model:
             raise ValueError(f"model: dtype must be {' or '.join(DTYPES)}, got {self.dtype!r}")
         if self.seed < 0:
             raise ValueError(f"model: seed must be at least 0, got {self.seed}")
+        if self.window < 0:
+            raise ValueError(f"model: window must be at least 0, got {self.window}")
 
 
 @dataclass(frozen=True)
@@ -65,15 +54,23 @@ class Config:
         if self.batch < 1:
             raise ValueError(f"batch must be at least 1, got {self.batch}")
 
-    def network(self, comm: Any, data: Dataset, batch: int | None = None) -> FNO:
-        """The FNO for this data set on the ranks of ``comm``, for ``batch`` samples at a time.
+    def network(self, comm: Any, cells: Sequence[int], frames: int, batch: int | None = None) -> FNO:
+        """The FNO for cases of ``cells`` with ``frames`` frames, on the ranks of ``comm``, for ``batch`` samples at a time.
 
-        Raises ValueError where the grid needs more ranks than there are, or the modes do not fit.
+        Raises ValueError where the grid needs more ranks than there are, or the modes or the window do not fit.
         """
-        P = Partition(comm, self.grid or (1, 1, comm.size, 1, 1, 1))
-        X = Space(P, (batch or self.batch, len(INPUTS), *data.cells, 1), self.model.dtype)
         m = self.model
-        return FNO(X, m.width, m.modes, m.blocks, out_timesteps=data.frames, hidden=m.hidden, seed=m.seed)
+        if m.window > frames:
+            raise ValueError(f"model: a window of {m.window} frames is longer than the {frames} frames there are")
+        P = Partition(comm, self.grid or (1, 1, comm.size, 1, 1, 1))
+        channels = len(INPUTS) + (m.window > 0)  # a window begins with the state before it
+        X = Space(P, (batch or self.batch, channels, *cells, 1), self.model.dtype)
+        return FNO(X, m.width, m.modes, m.blocks, out_timesteps=m.window or frames, hidden=m.hidden, seed=m.seed)
+
+    @property
+    def batch_ranks(self) -> int:
+        """The ranks along the batch: so many samples can be predicted at once."""
+        return self.grid[0] if self.grid else 1
 
 
 def read(path: Path) -> Config:

@@ -13,6 +13,7 @@ from solvers.generate.plan import YEAR
 from solvers.geology import MILLIDARCY
 
 from ..partition import blocks
+from ..training import log
 
 CO2, DIFFERENCE, ROCK = "magma_r", "RdBu_r", "viridis"
 NETWORK, BASELINES = "#0b6fa4", {"nearest": "#c4622d", "mean": "#7a7a7a"}
@@ -143,17 +144,7 @@ def cell_edges(case: Case) -> tuple[np.ndarray, np.ndarray]:
 
 def curves(evaluation: dict) -> Any:
     """Training loss and held-out error over epochs."""
-    import matplotlib.pyplot as plt
-
-    progress = evaluation["progress"]
-    figure, ax = plt.subplots(figsize=(5.4, 3.4), layout="constrained")
-    epochs = np.arange(1, progress["epoch"] + 1)
-    ax.plot(epochs, progress["loss"], color=NETWORK, linestyle="--", label="training loss")
-    ax.plot(epochs, progress["held_out"], color=NETWORK, label="held-out error")
-    ax.set(xlabel="epoch", ylabel="relative L2 error of saturation", ylim=(0, None))
-    ax.grid(alpha=0.3)
-    ax.legend(frameon=False)
-    return figure
+    return log.curves(evaluation["progress"]["loss"], evaluation["progress"]["held_out"])
 
 
 def errors(evaluation: dict) -> Any:

@@ -155,12 +155,13 @@ def trained(comm: Any, path: Path | None) -> Iterator[tuple]:
         return
     config = wire.together(comm, lambda: read(path))
     data = Dataset(comm, config.data, "test")
-    trained = config.network(comm, data, batch=1)
+    trained = config.network(comm, data.cells, data.frames, batch=1)
     _, scaling = load_model(trained, config.out)
-    model = replace(config, model=replace(config.model, dtype="float64")).network(comm, data, batch=1)
+    precise = replace(config, model=replace(config.model, dtype="float64"))
+    model = precise.network(comm, data.cells, data.frames, batch=1)
     weights = {name: None if w is None else w.astype(wide(w.dtype)) for name, w in trained.state().items()}
     model.load_state(weights)
-    x, _ = data.read([View(0)], model.domain, model.range, scaling)
+    x = data.inputs([View(0)], model.domain, scaling)
     yield "the trained FNO", repr(model.domain), model.linearize(x)[1], False, 10 * config.model.blocks
 
 

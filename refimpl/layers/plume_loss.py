@@ -8,7 +8,7 @@ Adjoint      dp = c g for the number c on rank 0.
 Why          With s = sqrt(w), |e|_w = |s e|. So L(p, t) is the relative L2 error of s p and s t, and by the chain rule its
              gradient is s times that one's.
 Cost         That of RelativeL2: one pool of two numbers a sample.
-Trap         w is a function of the target alone. One of the prediction would jump where a cell is reached, and have no gradient.
+Trap         w is a function of the target alone. One of the prediction would jump where a cell is reached: no gradient there.
 Reference    The threshold is that of the plume error in training/metrics.py; a weight of 1 is RelativeL2.
 """
 

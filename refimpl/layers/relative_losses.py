@@ -61,7 +61,7 @@ class RelativeLoss(Loss):
 class RelativeLp(RelativeLoss):
     """The relative error in the norm of power ``p`` >= 1."""
 
-    told = ("reduction", "power")
+    told: tuple[str, ...] = ("reduction", "power")
 
     def __init__(self, X: Space, reduction: str = "mean", p: float = 2.0) -> None:
         super().__init__(X, reduction)

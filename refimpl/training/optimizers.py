@@ -1,20 +1,25 @@
-"""AdamW, gradient clipping and a learning-rate schedule.
+"""AdamW, and clipping of gradients by their global norm.
 
 Definition   m <- b1 m + (1 - b1) g,   v <- b2 v + (1 - b2) g^2,   w <- w - lr (m^ / (sqrt v^ + eps) + decay w),
              with m^ = m / (1 - b1^t), v^ = v / (1 - b2^t) at step t. A complex weight is two real ones.
-Clipping     g <- g min(1, c / |g|), with |g| the norm over all parameters and ranks.
-Schedule     Linear warm-up from 0 to the peak, then half a cosine, which would reach 0 one step after the last.
+Clipping     g <- g min(1, c / |g|), with |g|^2 the sum over all parameters and ranks, each number counted once: where a space
+             holds copies, the first.
+Precision    The moments are of the weights' dtype. In float64 always: b^t and the corrections 1 - b^t (for b2 = 0.999 in
+             float32, the first step would be wrong by 6e-6), and |g| with all its sums, so that it is the same on any grid.
 Parallel     Each number has one owner, which updates it: no message but the one for |g|.
-Reference    Kingma and Ba, arXiv 1412.6980; Loshchilov and Hutter, arXiv 1711.05101 (decoupled weight decay).
+Trap         ``Product.norm`` counts every copy, as the inner product must: with c copies it clips sqrt(c) times too early.
+Reference    Kingma and Ba, arXiv 1412.6980; Loshchilov and Hutter, arXiv 1711.05101 (decoupled weight decay); Pascanu et al.,
+             arXiv 1211.5063 (clipping).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import cos, isfinite, pi
+from math import fsum, isfinite, sqrt
 
 import numpy as np
 
+from .. import wire
 from ..arrays import Array, contiguous, namespace
 from ..layers.layer import Blocks
 from ..space import Product
@@ -74,16 +79,20 @@ def _squares(g: Array) -> Array:
 
 
 def clip(space: Product, gradients: Blocks, limit: float) -> tuple[Blocks, float]:
-    """The gradients scaled to a norm of at most ``limit``, and their norm before; collective."""
-    norm = space.norm(gradients)
+    """The gradients scaled to a norm of at most ``limit``, and their norm before; collective.
+
+    Raises ValueError on all ranks where limit <= 0, or a gradient is not of its space.
+    """
+    if not limit > 0:
+        raise ValueError(f"clip: expected limit > 0, got {limit}")
+    norm = global_norm(space, gradients)
     if norm <= limit or not isfinite(norm):
         return gradients, norm
     return {k: g * (limit / norm) for k, g in gradients.items()}, norm
 
 
-def cosine_schedule(step: int, steps: int, peak: float, warmup: int) -> float:
-    """The learning rate of ``step`` (the first is 1) of ``steps``; a warm-up that is longer is cut to half of them."""
-    warmup = min(warmup, steps // 2)
-    if step <= warmup:
-        return peak * step / warmup
-    return peak * 0.5 * (1 + cos(pi * (step - warmup) / (steps - warmup + 1)))
+def global_norm(space: Product, gradients: Blocks) -> float:
+    """|g| over all ranks, each number counted once, the same on every rank."""
+    space.check(gradients, "global_norm", "the norm")
+    own = [abs(X.local_inner(gradients[k], gradients[k])) for k, X in space.spaces.items() if X.owns]
+    return sqrt(fsum(part for parts in wire.pool(space.comm, own) for part in parts))
