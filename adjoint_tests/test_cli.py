@@ -9,17 +9,21 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import fields
+from importlib.util import find_spec
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
-from test_training import make_data
+from test_training import CELLS, FRAMES, make_data
 
+from refimpl import cli
 from refimpl.cli import report
 from refimpl.cli.config import Config, Model, read, write
 from refimpl.cli.launch import environment, mpiexec
 from refimpl.training import Training
+from refimpl.training.dataset import INPUTS
 
 SMALL = Model(width=3, modes=(2, 2, 1, 2), blocks=1, hidden=4, dtype="float64")
 TINY = ["--cells", "6,6,6", "--samples", "2"]
@@ -45,15 +49,82 @@ def lines(done):
     return [line for line in done.stderr.splitlines() if line.startswith("refimpl")]
 
 
-def test_train_then_evaluate_then_verify(config):
+def test_train_then_evaluate_then_predict_then_verify(config):
+    out = config.parent / "out"
     assert refimpl("train", config).returncode == 0
+    assert (out / "curves.png").read_bytes().startswith(b"\x89PNG") and len((out / "log.csv").read_text().split()) == 3
     evaluated = refimpl("evaluate", config, ranks=1)
     assert evaluated.returncode == 0 and "relative L2 error, network" in evaluated.stdout
-    found = json.loads((config.parent / "out" / "evaluation.json").read_text())
+    found = json.loads((out / "evaluation.json").read_text())
     assert found["ranks"] == 1 and found["progress"]["ranks"] == [2]
     assert found["progress"]["core_seconds"] == 2 * found["progress"]["seconds"]
+    table = [line.split() for line in evaluated.stdout.splitlines()]
+    for name, errors in zip(["1", "2", "3", "all"], [*found["frame_errors"]["network"], None], strict=True):
+        row = next(row for row in table if row[:1] == [name])
+        case = found["cases"][0]["network_errors"]  # there is one case
+        assert [float(word) for word in row[1:]] == pytest.approx(list((errors or case).values()), rel=1e-3)
+    predicted = refimpl(
+        "predict", config, config.parent / "data" / "test", "--out", config.parent / "predicted", ranks=3
+    )
+    assert predicted.returncode == 0 and "predicted 1 cases of 6 x 5 x 4 cells x 3 frames" in predicted.stdout
+    with h5py.File(config.parent / "predicted" / "sample-0.h5") as mine, h5py.File(out / "predictions.h5") as theirs:
+        field, expected = mine["t0_fields/saturation"][:], theirs["sample-0.h5/prediction"][:]
+    assert field.shape == (1, FRAMES, *CELLS) and np.allclose(
+        np.moveaxis(field[0], 0, -1), expected, rtol=0, atol=1e-10
+    )
     verified = refimpl("verify", "--config", config, ranks=1)
     assert verified.returncode == 0 and "the trained FNO" in verified.stdout and "FAILED" not in verified.stdout
+
+
+def test_a_data_parallel_training_of_windows_rolls_out_to_more_frames_on_other_cells(config):
+    text = config.read_text().replace("batch = 1", "batch = 2\ngrid = [2, 1, 1, 1, 1, 1]")
+    config.write_text(text.replace("window = 0", "window = 2").replace("tensorboard = false", "tensorboard = true"))
+    trained = refimpl("train", config)
+    assert trained.returncode == 0 and "grid (2, 1, 1, 1, 1, 1)" in trained.stdout
+    assert trained.stdout.count("TensorBoard is not installed") == (find_spec("tensorboard") is None)
+    case = config.parent / "new.h5"
+    with h5py.File(case, "w") as file:
+        for name in INPUTS:
+            file[f"t0_fields/{name}"] = np.ones((1, 7, 8, 4), "float32")
+    arguments = ("predict", config, case, "--out", config.parent / "far", "--best", "--frames", "5")
+    done = refimpl(*arguments)
+    assert done.returncode == 0 and "1 cases of 7 x 8 x 4 cells x 5 frames" in done.stdout
+    with h5py.File(config.parent / "far" / "new.h5") as file:
+        field = file["t0_fields/saturation"]
+        assert field.shape == (1, 5, 7, 8, 4) and np.all(np.isfinite(field))
+    assert refimpl("evaluate", config, "--best").returncode == 0
+
+
+def test_mistakes_in_a_prediction_are_told_on_one_line(config, monkeypatch, capsys):
+    for name in cli.RANK_NAMES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("refimpl.wire.world", alone)
+    test = config.parent / "data" / "test"
+
+    def told(*arguments):
+        assert cli.main(["predict", *map(str, arguments)]) == 1
+        error = capsys.readouterr().err.splitlines()[-1]
+        assert error.startswith("refimpl predict: ")
+        return error
+
+    assert "there is no HDF5 file" in told(config, config.parent / "nothing.h5", "--out", config.parent / "p")
+    assert "/*.h5" in told(config, config.parent, "--out", config.parent / "p")
+    assert "would take the place of" in told(config, test, "--out", test)
+    assert "no checkpoint in" in told(config, test, "--out", config.parent / "p")
+    assert cli.main(["train", str(config)]) == 0
+    assert f"expected 1 to {FRAMES} frames" in told(config, test, "--out", config.parent / "p", "--frames", "4")
+    assert not (config.parent / "p").exists()
+    (config.parent / "bad.h5").write_bytes(b"no HDF5")
+    assert "bad.h5 cannot be read; check how it was made" in told(
+        config, config.parent / "bad.h5", "--out", config.parent / "p"
+    )
+
+
+def alone():
+    """The communicator of this process alone."""
+    from mpi4py import MPI
+
+    return MPI.COMM_SELF
 
 
 def test_a_second_training_needs_resume_and_then_has_nothing_to_do(config):
@@ -76,6 +147,8 @@ def test_a_second_training_needs_resume_and_then_has_nothing_to_do(config):
         ('data = "."', "data = 3", "must be the name of a folder"),
         ("width = 3", 'width = "a"', "width must be like 12"),
         ("epochs = 2", "epochs = 0", "epochs and save_every must be at least 1"),
+        ("window = 0", "window = 4", "a window of 4 frames is longer than the 3 frames there are"),
+        ("accumulate = 1", "accumulate = 5", "a batch of 1 5 times needs as many samples, there are 4"),
         ("batch = 1", "batch = 0", "batch must be at least 1"),
     ],
 )
@@ -95,6 +168,12 @@ def test_a_mistake_in_the_configuration_is_told_once(config, old, new, told):
         ('dtype = "float64"', 'dtype = "complex64"', "model: dtype must be"),
         ("hidden = 4\n", "hidden = 4\nseed = -1\n", "model: seed must be"),
         ("epochs = 2\n", "epochs = 2\nseed = -1\n", "training: seed must be"),
+        ("window = 0", "window = -1", "model: window must be at least 0"),
+        ("warmup = 20", "warmup = -1", "warmup at least 0"),
+        ("limit = 1.0", "limit = 0", "rate and limit must be positive"),
+        ('schedule = "cosine"', 'schedule = "linear"', "schedule must be one of constant, cosine, step"),
+        ('loss = "relative_l2"', 'loss = "mse"', "loss must be one of relative_l2, relative_h1, plume_l2"),
+        ("tensorboard = false", "tensorboard = 1", "tensorboard must be like False, got 1"),
         ('out = "out"', 'out = ""', "out must be the name of a folder"),
     ],
 )
@@ -290,6 +369,22 @@ def test_every_command_has_help_with_an_example():
             [sys.executable, "-m", "refimpl", name, "--help"], capture_output=True, text=True, check=True
         )
         assert "example" in done.stdout and "refimpl" in done.stdout
+
+
+def test_the_example_has_every_entry_at_its_default(tmp_path):
+    text = Path(cli.__file__).with_name("example.toml").read_text()
+    (tmp_path / "example.toml").write_text(text)
+    found = read(tmp_path / "example.toml")
+    assert found == Config(tmp_path / "data", tmp_path / "training", grid=(1, 1, 2, 1, 1, 1))
+    for kind in (Config, Model, Training):
+        missing = {field.name for field in fields(kind)} - {
+            line.split(" ")[0].strip("[]") for line in text.splitlines()
+        }
+        assert not missing
+    shown = subprocess.run(
+        [sys.executable, "-m", "refimpl", "train", "--help"], capture_output=True, text=True, check=True
+    )
+    assert text.strip() in shown.stdout
 
 
 def test_a_configuration_survives_writing_and_reading(tmp_path):
