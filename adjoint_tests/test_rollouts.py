@@ -71,6 +71,7 @@ def test_a_rollout_goes_on_from_the_last_frame_of_each_window(team, window, fram
 
 
 def test_a_network_without_a_state_predicts_its_frames_and_no_more(team):
+    few(team)
     model = network(team)
     x = model.domain.random(1)
     assert np.array_equal(rollout(model, x, FRAMES), model(x))
@@ -123,6 +124,7 @@ def test_frames_and_views_that_do_not_fit_are_refused_on_all_ranks(team, data):
     assert f"targets of {FRAMES} frames, got 2" in same_text(
         team, lambda: set_.read([View(0)] * 2, plain.domain, short, RAW)
     )
+    assert "there are no files" in same_text(team, lambda: Cases(team, [], data))
     cases = Cases(team, set_.files, data)
     assert "Cases.read: expected 2 views" in same_text(team, lambda: cases.inputs([View(0)], X, RAW))
 

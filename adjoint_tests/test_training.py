@@ -163,6 +163,7 @@ def steps_on(comm, grid, data):
 
 
 def test_the_mean_gradient_of_two_batches_is_that_of_one_twice_as_large(team, data):
+    few(team)
     set_ = Dataset(team, data, "train")
     views, scaling = [View(0), View(1, (1,)), View(2), View(3)], set_.scaling()
     small, large = network(team, 2), network(team, 4)
@@ -210,6 +211,33 @@ def test_an_interrupted_training_with_every_option_goes_on_to_the_same_bits(team
     train(team, data, data / "whole", **options | dict(rate=1e-3, patience=0))
     told = [line for line in capfd.readouterr().out.splitlines() if "another plan" in line]
     assert told == ["going on with another plan: rate 0.005 -> 0.001, patience 3 -> 0"] * (team.rank == 0)
+
+
+def test_a_training_goes_on_on_another_grid_and_number_of_ranks(team, data):
+    few(team)
+    grid = lambda comm, batch=2: network(comm, batch, (comm.size, 1, 1, 1, 1, 1))
+    options = dict(schedule="constant", warmup=1)
+    train(team, data, data / "moved", 1, make=grid, **options)
+    alone = ri.wire.group(team, (team.rank,))
+    if team.rank == 0:
+        moved, progress = train(alone, data, data / "moved", 2, **options)
+        stayed, expected = train(alone, data, data / "stayed", 2, **options)
+        assert np.allclose(progress.loss, expected.loss, rtol=1e-12) and progress.ranks == sorted({team.size, 1})[::-1]
+        one, two = moved.state(), stayed.state()
+        assert max(np.abs(one[k] - two[k]).max() / np.abs(one[k]).max() for k in one) < 1e-10
+
+
+def test_the_scaling_is_fitted_to_the_same_bits_on_any_ranks_and_stored_with_the_network(team, data):
+    scaling = Dataset(team, data, "train").scaling()
+    assert scaling == Dataset(ri.wire.group(team, (team.rank,)), data, "train").scaling()
+    fields = []
+    for path in Dataset(team, data, "train").files:
+        with h5py.File(path) as file:
+            fields.append(file["t0_fields/depth"][:].astype("float64"))
+    assert scaling.mean[2] == pytest.approx(np.mean(fields)) and scaling.deviation[2] == pytest.approx(np.std(fields))
+    few(team)
+    train(team, data, data / "out", epochs=1)
+    assert load_model(network(team), data / "out")[1] == scaling
 
 
 def test_statistics_are_trained_stored_and_resumed(team, data):
@@ -568,12 +596,14 @@ def test_a_new_training_forgets_the_best_network_of_another_in_its_folder(team, 
 
 
 def test_a_held_out_error_that_is_not_finite_ends_the_training_on_all_ranks(team, data, monkeypatch):
+    few(team)
     with_errors(monkeypatch, [np.nan])
     text = same_text(team, lambda: train(team, data, data / "out", epochs=1), ArithmeticError)
     assert "held-out error nan after step 2" in text
 
 
 def test_held_out_errors_do_not_depend_on_the_batch(team, data):
+    few(team)
     set_ = Dataset(team, data, "train")
     grid = (team.size, 1, 1, 1, 1, 1)
     one, three = (errors(network(team, b, g), set_, set_.scaling()) for b, g in ((1, None), (3, grid)))
@@ -603,7 +633,7 @@ def test_tensorboard_is_told_every_epoch_or_its_absence_is_told_once(team, data,
     assert told == expected * (team.rank == 0)
     monkeypatch.setattr(log, "find_spec", lambda name: None)
     capfd.readouterr()
-    train(team, data, data / "without", epochs=2, tensorboard=True)
+    train(team, data, data / "out", epochs=2, tensorboard=True)  # there is nothing left to do
     assert capfd.readouterr().out.count("TensorBoard is not installed") == (team.rank == 0)
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
         numbers = [min(first + k, len(cases) - 1) for k in range(size)]
         x = cases.inputs([View(i) for i in numbers], model.domain, scaling)
         predicted = Y.gather(rollout(model, x, frames))
-        wire.together(comm, lambda: write(args.out, cases, numbers, predicted) if comm.rank == 0 else None)  # noqa: B023
+        wire.together(comm, partial(write, args.out, cases, numbers, predicted))
     if comm.rank == 0:
         cells = " x ".join(map(str, cases.cells))
         seconds = time.perf_counter() - start
@@ -75,13 +76,13 @@ def files_of(cases: Path, out: Path) -> list[Path]:
 
 
 def write(out: Path, cases: Any, numbers: list[int], predicted: Any) -> None:
-    """A file for each case of a batch (batch, 1, nx, ny, nz, frames)."""
+    """A file for each case of a batch (batch, 1, nx, ny, nz, frames); on rank 0, where there is one."""
     import h5py
     import numpy as np
 
     from ..training.dataset import OUTPUT
 
-    for i, field in zip(numbers, predicted, strict=True):
+    for i, field in {} if predicted is None else dict(zip(numbers, predicted, strict=True)).items():
 
         def fill(path: Path, field: Any = field) -> None:
             with h5py.File(path, "w") as file:

@@ -69,6 +69,8 @@ class Cases:
     remedy = "check how it was made"
 
     def __init__(self, comm: Any, files: Sequence[Path], where: str | Path, shape: Callable | None = None) -> None:
+        if not files:
+            raise ValueError(f"{type(self).__name__}: there are no files in {where}")
         self.comm, self.files, shape = comm, list(files), shape or _input_shape
         shapes = wire.together(comm, lambda: [shape(f) for i, f in enumerate(self.files) if i % comm.size == comm.rank])
         every = {shape for part in wire.pool(comm, shapes) for shape in part}

@@ -69,7 +69,7 @@ def curves(loss: list[float], held_out: list[float], best: int = 0) -> Any:
     ax.plot(epochs, held_out, color="#0b6fa4", label="held-out error (relative L2)")
     if best:
         ax.plot(best, held_out[best - 1], "o", color="#0b6fa4", label="best so far")
-    ax.set(xlabel="epoch", ylabel="relative error of saturation", ylim=(0, None))
+    ax.set(xlabel="epoch", ylabel="relative error of saturation", ylim=(0, 1.05 * max(loss + held_out)))
     ax.grid(alpha=0.3)
     ax.legend(frameon=False)
     return figure

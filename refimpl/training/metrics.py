@@ -15,6 +15,7 @@ Reference    Grady et al., arXiv 2204.01205, use the relative L2 error for CO2 s
 
 from __future__ import annotations
 
+from functools import partial
 from math import nan, sqrt
 
 import numpy as np
@@ -35,8 +36,9 @@ def frame_sums(Y: Space, prediction: Array, target: Array) -> np.ndarray:
     if Y.owns:
         p, t = (to_host(a).astype(np.float64) for a in (prediction, target))
         e, plume = np.abs(p - t), to_host(target) > PLUME
-        terms, cells = (np.ones_like(t), t, t * t, e, e * e, plume, e * plume), tuple(range(1, Y.ndim - 1))
-        sums[Y.local_slice[0], Y.local_slice[-1]] = np.stack([np.sum(a, axis=cells) for a in terms], axis=-1)
+        over = partial(np.sum, axis=tuple(range(1, Y.ndim - 1)))
+        columns = over(np.ones_like(t)), over(t), over(t * t), over(e), over(e * e), over(plume), over(e * plume)
+        sums[Y.local_slice[0], Y.local_slice[-1]] = np.stack(columns, axis=-1)
     return np.sum(wire.pool(Y.comm, sums), axis=0)
 
 
