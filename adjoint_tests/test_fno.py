@@ -1,21 +1,16 @@
 """The Fourier neural operator is the same map on any number of ranks."""
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 import strategies
 from hypothesis import strategies as st
-from theorems import GRIDS, Planted, assert_derivative_is_honest, relative, same_text, whole
+from theorems import GRIDS, Planted, assert_derivative_is_honest, relative, same_text
 
 import refimpl as ri
 from refimpl import verify, wire
 from refimpl.arrays import namespace, to_host
 from refimpl.models import FNO
 from refimpl.verify import spmd
-
-DFNO = Path(__file__).resolve().parents[1] / "../shared/data/dfno_small_float64.npz"
 
 
 def results(space, modes, weights=None, **options):
@@ -123,40 +118,6 @@ def test_a_network_that_forgets_one_adjoint_among_many_is_rejected(team):
             wrong = lambda dy, name=name: (J.adjoint(dy)[0], {**J.adjoint(dy)[1], name: J.domain[name].zeros()})
             assert not verify.dot_test(Planted(J, wrong), chain=9), name
     assert not verify.dot_test(Planted(J, lambda dy: (X.zeros(), J.adjoint(dy)[1])), chain=9)
-
-
-# ---- the same network in another program -----------------------------------------------------------------------------
-
-
-NAMES = {"linear1.": "time.", "linear2.": "lift.linear.", "linear3.": "head.project.", "linear4.": "head.out."}
-
-
-def as_ours(name, array):
-    """A weight of dfno by our name, its modes in front."""
-    if name.endswith(".R"):
-        return name.replace(".R", ".spectral.R"), np.moveaxis(array, (0, 1), (-2, -1))
-    for theirs, ours in NAMES.items():
-        name = ours + name.removeprefix(theirs) if name.startswith(theirs) else name
-    return name, array
-
-
-@pytest.mark.skipif(not DFNO.exists(), reason="the reference result of dfno (../shared/data) is not here")
-def test_it_is_the_network_of_dfno(team):
-    data = np.load(DFNO)
-    config = json.loads(str(data["config"]))
-    X = ri.Space(ri.Partition(team, (GRIDS[team.size][0], 1, 1, GRIDS[team.size][1])), data["x"].shape)
-    F = FNO(X, config["width"], config["modes"], config["blocks"], out_timesteps=config["nt"])
-    weights, gradients = (
-        dict(as_ours(key[2:], data[key]) for key in data.files if key.startswith(kind)) for kind in ("w/", "g/")
-    )
-    F.load_state(weights if team.rank == 0 else None)
-    root = team.rank == 0
-    y, J = F.linearize(X.scatter(data["x"] if root else None))
-    dx, mine = J.adjoint(F.range.scatter(data["dy"] if root else None))
-    assert relative(whole(F.range, y), data["y"]) < 1e-14
-    assert relative(whole(X, dx), data["dx"]) < 1e-14
-    gaps = {name: relative(whole(F.parameter_spaces[name], g), gradients[name]) for name, g in mine.items()}
-    assert max(gaps.values()) < 2e-14, gaps
 
 
 def test_the_number_of_weights_is_that_of_the_formula():

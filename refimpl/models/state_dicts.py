@@ -1,0 +1,34 @@
+"""State dicts: the weights that another program has stored, as NumPy arrays by the names that it gives them.
+
+Nothing of torch is needed for a mapping of arrays (one of NumPy's ``.npz`` files is one); a ``.pt`` file is read by torch, and
+only as numbers: what would run code when it is read is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..arrays import HostArray, is_array, to_host
+
+StateDict = Mapping[str, Any]
+
+
+def read_state(source: StateDict | str | Path) -> dict[str, HostArray]:
+    """The arrays of a state dict, or of the ``.pt`` file that holds one; what is no array is left out.
+
+    Raises RuntimeError where a file needs torch and it is not installed, and ValueError where the file holds no state dict.
+    """
+    state = source if isinstance(source, Mapping) else _loaded(Path(source))
+    if not isinstance(state, Mapping):
+        raise ValueError(f"read_state: expected a dict of arrays by name in {source}, got {type(state).__name__}")
+    return {name: to_host(array) for name, array in state.items() if is_array(array)}
+
+
+def _loaded(path: Path) -> Any:
+    try:
+        import torch
+    except ImportError:
+        raise RuntimeError(f"read_state: torch reads {path}; install it, or give the arrays by name") from None
+    return torch.load(path, map_location="cpu", weights_only=True)
