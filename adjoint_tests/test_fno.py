@@ -4,12 +4,15 @@ import numpy as np
 import pytest
 import strategies
 from hypothesis import strategies as st
-from theorems import GRIDS, Planted, assert_derivative_is_honest, relative, same_text
+from theorems import GRIDS, Planted, assert_derivative_is_honest, relative, same_text, whole
 
 import refimpl as ri
 from refimpl import verify, wire
 from refimpl.arrays import namespace, to_host
+from refimpl.layers import RelativeL2
 from refimpl.models import FNO
+from refimpl.training.loop import loss_and_gradients
+from refimpl.training.optimizers import AdamW
 from refimpl.verify import spmd
 
 
@@ -82,6 +85,53 @@ def test_weights_move_from_one_partition_to_another(team):
         assert_agree(same, weights, 0)
         assert_agree(moved, again, 1e-12)
         assert relative(moved["y"], first["y"]) > 1e-3
+
+
+# ---- the same function on a finer grid -------------------------------------------------------------------------------
+
+
+def waves(n, functions=1):
+    """Smooth functions of two channels and two periods, sampled at n points along each axis."""
+    a, b = np.meshgrid(*[2 * np.pi * np.arange(n) / n] * 2, indexing="ij")
+    shift = np.arange(functions)[:, None, None]
+    return np.stack([np.sin(a + shift) * np.cos(2 * b) + 0.3 * np.cos(b - shift), np.cos(2 * a + b + shift)], axis=1)
+
+
+def on_grid(team, n, functions=1, **options):
+    """The network on n x n points, the samples there as a block, and how to see its values."""
+    X = ri.Space(ri.Partition(team, (1, 1, *GRIDS[team.size])), (functions, 2, n, n))
+    return FNO(X, 4, (3, 3), hidden=8, **options), X.scatter(waves(n, functions) if team.rank == 0 else None)
+
+
+def test_the_same_weights_give_the_same_function_on_every_fine_enough_grid(team):
+    """What is not linear makes waves shorter than the grid's; from one grid to the next they vanish, exponentially."""
+    values, weights = {}, None
+    for n in (8, 16, 32, 64):
+        F, x = on_grid(team, n, blocks=2)
+        weights = weights or F.state()
+        F.load_state(weights)
+        values[n] = whole(F.range, F(x))
+    gaps = [
+        np.max(np.abs(values[n] - values[64][:, :, :: 64 // n, :: 64 // n])) / np.std(values[64]) for n in (8, 16, 32)
+    ]
+    assert 1e-4 < gaps[0] < 1e-2 and gaps[1] < 1e-5 and gaps[2] < 1e-12, gaps
+
+
+def test_trained_on_n_points_it_is_as_good_on_2n(team):
+    """It learns the product of the two channels, from 12 x 12 samples of three functions."""
+    models = {n: on_grid(team, n, functions=3, blocks=1) for n in (12, 24)}
+    products = {n: np.prod(waves(n, 3), axis=1, keepdims=True) for n in models}
+    targets = {n: F.range.scatter(products[n] if team.rank == 0 else None) for n, (F, _) in models.items()}
+    F, x = models[12]
+    optimizer, loss = AdamW(), RelativeL2(F.range)
+    moments, first = optimizer.start(F.parameters), loss(F(x), targets[12])
+    for step in range(1, 41):
+        _, gradients, _ = loss_and_gradients(F, loss, x, targets[12])
+        F.parameters, moments = optimizer.step(F.parameters, gradients, moments, step, rate=1e-2)
+    G, fine = models[24]
+    G.load_state(F.state())
+    errors = loss(F(x), targets[12]), RelativeL2(G.range)(G(fine), targets[24])
+    assert errors[0] < 0.5 * first and errors[1] == pytest.approx(errors[0], rel=0.05), (first, errors)
 
 
 def test_more_ranks_than_cells_and_several_blocks(team):
