@@ -108,6 +108,31 @@ def test_the_convolution_and_its_gradients_are_those_of_the_serial_fft(team, cas
     assert_close(X, dx, inverse(dz @ R.conj().swapaxes(-1, -2) / D, case.modes, sides))  # T* = T^-1 / D
 
 
+@spmd.property_test(case=strategies.spectra)
+def test_an_axis_may_be_given_its_frequencies_in_any_order(team, case):
+    X = case.space(team)
+    lists = [kept(n, m, real=False).tolist() for n, m in zip(case.shape[2:-1], case.modes[:-1], strict=True)]
+    turned = [[k - n for k in ks[::-1]] for n, ks in zip(case.shape[2:-1], lists, strict=True)]
+    S, T = TruncatedFourier(X, case.modes), TruncatedFourier(X, [*turned, list(range(case.modes[-1]))[::-1]])
+    x = X.random(case.seed)
+    flipped = whole(S.range, S.forward(x))[tuple([slice(None, None, -1)] * len(case.modes))]
+    assert_close(T.range, T.forward(x), flipped.astype("complex128"))
+    assert_adjoint(T, case.seed, chain=len(case.modes))
+    inverse_weights = [whole(U.range, U.range.zeros() + U.range.adopt(U.inverse_weights)) for U in (S, T)]
+    assert np.array_equal(inverse_weights[0][..., ::-1, :, :], inverse_weights[1])
+
+
+def test_what_comes_from_one_frequency_can_be_put_at_another(team):
+    X = ri.Space(ri.Partition(team, (1, 1, *GRIDS[team.size])), (1, 1, 6, 8))
+    S = SpectralConvolution(X, ([1, -1], [0, 2]), onto=([2, 0], [3, 1]))
+    S.parameters = {"R": S.parameter_spaces["R"].zeros() + 1}
+    a, b = np.meshgrid(2 * np.pi * np.arange(6) / 6, 2 * np.pi * np.arange(8) / 8, indexing="ij")
+    wave = lambda k, l: np.cos(k * a + l * b)[None, None]
+    x = X.scatter(wave(1, 2) + 0.5 * wave(-1, 2) if team.rank == 0 else None)
+    assert_close(X, S(x), wave(2, 1) + 0.5 * wave(0, 1))
+    assert_derivative_is_honest(S)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_the_convolution_sends_what_it_predicts_and_changes_nothing(team, dtype):
     a, b = GRIDS[team.size]
@@ -154,6 +179,11 @@ def test_what_cannot_be_transformed_is_refused_by_all_ranks_alike(team):
         "whole channels": lambda: SpectralConvolution(X, (1, 3)),
         "whole channels, 1": lambda: SpectralConvolution(ri.HaloExchange(X, [(0, 0), (1, 0), (0, 0)]).range, (3,)),
         "at least one channel, got 2 to 0": lambda: SpectralConvolution(X, (3,), out=0),
+        "differ modulo 2, got (1, -1)": lambda: TruncatedFourier(X, ([1, -1], 3)),
+        "frequencies 0 to 3, got (0, 4)": lambda: TruncatedFourier(X, (1, [0, 4])),
+        "frequencies 0 to 3, got ()": lambda: SpectralConvolution(X, ([],)),
+        "expected whole numbers, got [1.5]": lambda: SpectralConvolution(X, ([1.5],)),
+        "as many modes of the result": lambda: SpectralConvolution(X, (2,), onto=(3,)),
         "leave gaps or overlap": lambda: TruncatedFourier(ri.HaloExchange(X, [(0, 0), (0, 0), (1, 0)]).range, (3,)),
     }.items():
         assert text in same_text(team, make)

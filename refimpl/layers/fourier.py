@@ -2,6 +2,7 @@
 
 Definition   T : X -> Z keeps, of the unscaled discrete Fourier transform along the last n axes, the lowest frequencies: -m..m-1
              of each full axis, stored as 0..m-1 then N-m..N-1, and 0..m-1 of the last axis, whose input is real.
+             In place of a count m, an axis may be given its frequencies, one by one.
              One small matrix an axis, F[k, j] = exp(-2 pi i k j / N), one after the other: T = F_1 ... F_n. Each is one matrix
              product that takes the last axis away and puts its frequencies in front, so nothing is ever transposed.
 Split axes   Rank p applies the columns of its own indices on every axis, T_p, and T x = sum_p T_p x_p: each rank has its part
@@ -25,6 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import prod, sqrt
+from operator import index
 
 import numpy as np
 
@@ -37,28 +39,46 @@ from ..space import Space
 from .layer import Layer
 from .linear import adjoint_of
 
+Modes = Sequence[int | Sequence[int]]  # for each axis a number of modes, or their frequencies
 
-def kept_frequencies(n: int, m: int, real: bool) -> np.ndarray:
-    """The kept frequencies of an axis of ``n`` points: 0..m-1, and n-m..n-1 unless the axis is the real one.
+
+def kept_frequencies(n: int, m: int | Sequence[int], real: bool) -> np.ndarray:
+    """The kept frequencies of an axis of ``n`` points: 0..m-1, and n-m..n-1 unless the axis is the real one; or those in ``m``.
 
     ValueError where the grid does not hold them.
     """
-    most = n // 2 + 1 if real and n else n // 2
+    most, kind = n // 2 + 1 if real and n else n // 2, "the last (real) axis" if real else "a full axis"
+    if not isinstance(m, int):
+        k = np.array(m, int)
+        if not k.size or len(set(k % max(n, 1))) < k.size or (real and not 0 <= k.min() <= k.max() < most):
+            held = f"0 to {most - 1}" if real else f"that differ modulo {n}"
+            raise ValueError(f"TruncatedFourier: {kind} of {n} points holds frequencies {held}, got {m}")
+        return k
     if not 1 <= m <= most:
-        kind = "the last (real) axis" if real else "a full axis"
         holds = f"holds 1 to {most} modes" if most else "holds no modes"
         raise ValueError(f"TruncatedFourier: {kind} of {n} points {holds}, got {m}")
     return np.arange(m) if real else np.concatenate([np.arange(m), np.arange(n - m, n)])
 
 
+def read_modes(who: str, modes: Modes) -> tuple[int | tuple[int, ...], ...]:
+    """Each entry as a whole number, or a tuple of them. ValueError where one is neither."""
+    try:
+        return tuple(whole_numbers(who, m) if isinstance(m, list | tuple) else index(m) for m in modes)
+    except TypeError:
+        raise ValueError(f"{who}: expected whole numbers, got {modes!r}") from None
+
+
 class TruncatedFourier(Operator):
     """The lowest ``modes`` of the transform along the last ``len(modes)`` axes of the real space ``X``.
 
-    Raises ValueError where X is not real, or an axis does not hold its modes.
+    An entry of modes is a number m, or the frequencies themselves. Raises ValueError where X is not real, or an axis does not
+    hold its modes.
     """
 
-    def __init__(self, X: Space, modes: Sequence[int]) -> None:
-        modes = whole_numbers("TruncatedFourier: modes", modes)
+    told = ("modes",)
+
+    def __init__(self, X: Space, modes: Modes) -> None:
+        modes = read_modes("TruncatedFourier: modes", modes)
         if X.dtype.kind != "f" or not 1 <= len(modes) <= X.ndim:
             raise ValueError(f"TruncatedFourier: expected a real tensor of at least {len(modes)} axes, got {X!r}")
         first, last = X.ndim - len(modes), X.ndim - 1
@@ -81,8 +101,8 @@ class TruncatedFourier(Operator):
         split = [g for cut in X.cuts[first:] for g in cut]
         copies = prod(X.partition.shape[g] for g in split)
         self.collect: Operator = ReduceScatter(partial, split, range=Z) if copies > 1 else Identity(Z)
-        self.domain, self.range, points = X, Z, X.shape[first:]
-        times = np.where(np.isin(2 * np.arange(modes[-1]), (0, points[-1])), 1.0, 2.0)
+        self.domain, self.range, self.modes, points = X, Z, modes, X.shape[first:]
+        times = np.where(np.isin(2 * kept[-1], (0, points[-1])), 1.0, 2.0)
         start, stop = Z.local_box[len(modes) - 1]
         self.inverse_weights = (times / prod(points))[start:stop, None, None].astype(X.dtype)  # D, to act on Z
         self.norm_bound = sqrt(prod(points))
@@ -152,12 +172,17 @@ class SpectralConvolution(Layer):
     """S x = T* D R T x: a convolution with ``out`` channels, given by its kept frequencies.
 
     X: real (batch, channels, N_1, .., N_n), channels whole; the weight R: complex (K_1, .., K_n, channels, out), cut as the
-    modes are, drawn as (U[0, 1) + i U[0, 1)) / (channels out) by (seed, index).
+    modes are, drawn as (U[0, 1) + i U[0, 1)) / (channels out) by (seed, index). ``onto``: the modes of the result, by default
+    the same; where they are others, S is no convolution, but moves frequencies.
     Raises ValueError where the channels are not whole (cut, or with ghosts), out < 1, or the modes do not fit.
     """
 
-    def __init__(self, X: Space, modes: Sequence[int], out: int | None = None, seed: int = 0) -> None:
-        modes = whole_numbers("SpectralConvolution: modes", modes)
+    told = ("modes", "onto")
+
+    def __init__(
+        self, X: Space, modes: Modes, out: int | None = None, seed: int = 0, onto: Modes | None = None
+    ) -> None:
+        modes = read_modes("SpectralConvolution: modes", modes)
         n = len(modes)
         if X.ndim != n + 2 or not X.is_whole(1):
             raise ValueError(f"SpectralConvolution: expected (batch, whole channels, {n} axes to transform), got {X!r}")
@@ -165,8 +190,11 @@ class SpectralConvolution(Layer):
         if min(X.shape[1], out) < 1:
             raise ValueError(f"SpectralConvolution: expected at least one channel, got {X.shape[1]} to {out}")
         super().__init__(X, X.replace(shape=(X.shape[0], out, *X.shape[2:])))
-        self.down, self.up = TruncatedFourier(X, modes), TruncatedFourier(self.range, modes)
+        self.modes, self.onto = modes, modes if onto is None else read_modes("SpectralConvolution: onto", onto)
+        self.down, self.up = TruncatedFourier(X, modes), TruncatedFourier(self.range, self.onto)
         Z, D = self.down.range, self.up.inverse_weights
+        if self.up.range.shape[:n] != Z.shape[:n]:
+            raise ValueError(f"SpectralConvolution: expected as many modes of the result as of the input, got {onto}")
         P_R = Z.partition.face({g for cut in Z.cuts[:n] for g in cut})
         R = Z.replace(partition=P_R, shape=(*Z.shape[:n], X.shape[1], out), cuts=(*Z.cuts[:n], (), ()), blocks={})
         self.parameter_spaces = {"R": R}
