@@ -33,6 +33,8 @@ MAKERS = {
     "rms, sharded": lambda X: layers.RMSNorm(X, sharded=True),
     "rms of channels": lambda X: layers.RMSNorm(X, (1,)),
     "instance": layers.InstanceNorm,
+    "instance, no weights": lambda X: layers.InstanceNorm(X, affine=False),
+    "group": layers.GroupNorm,
     "batch": layers.BatchNorm,
     "frozen": lambda X: trained(layers.BatchNorm(X)).frozen(),
 }
@@ -56,10 +58,12 @@ def sequential(name, x, state):
         "layer, two axes": ((1, n - 1), (1, n - 1)),
         "rms": ((n - 1,), (n - 1,)),
         "rms of channels": ((1,), (1,)),
-    }.get(name.removesuffix(", sharded"), (tuple(range(2, n)) if name == "instance" else (0, *range(2, n)), (1,)))
+        "instance": (tuple(range(2, n)), (1,)),
+        "group": (tuple(range(1, n)), (1,)),
+    }.get(name.removesuffix(", sharded").removesuffix(", no weights"), ((0, *range(2, n)), (1,)))
     w, b = (
-        np.reshape(state.get(k, 0.0), [m if i in over else 1 for i, m in enumerate(x.shape)]) if k in state else 0.0
-        for k in "wb"
+        np.reshape(state[k], [m if i in over else 1 for i, m in enumerate(x.shape)]) if k in state else nothing
+        for k, nothing in {"w": 1.0, "b": 0.0}.items()
     )
     if name == "frozen":
         channels = [-1 if i == 1 else 1 for i in range(n)]
@@ -150,12 +154,12 @@ def test_adjoints_that_take_the_statistics_for_constants_or_forget_a_gradient_ar
     F, x = MAKERS[name](X), X.random(1)
     F = F if name == "frozen" else trained(F)
     _, J = F.linearize(x)
-    w = F.spread.forward(F.parameters["w"])
+    w = F.spread.forward(F.parameters["w"]) if F.parameters else 1.0
     m = F.mean(x) if F.centred else 0.0
     r = 1 / namespace(x).sqrt(F.mean((x - m) ** 2) + EPS)
     constant = lambda dy: (r * w * dy, J.adjoint(dy)[1])  # for the frozen norm: those of the batch instead of its own
     forgotten = lambda dy: (J.adjoint(dy)[0], {k: 0 * g for k, g in J.adjoint(dy)[1].items()})
-    for wrong in (constant, forgotten):
+    for wrong in (constant, forgotten) if F.parameters else (constant,):
         assert not verify.dot_test(Planted(J, wrong), chain=8)
 
 

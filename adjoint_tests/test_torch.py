@@ -170,6 +170,14 @@ LAYERS = {
     "Interpolation, 2-d, linear": resampled((7, 6), (5, 13), "linear"),
     "Interpolation, 3-d, linear": resampled((7, 4, 3), (9, 5, 2), "linear"),
     "Interpolation, 2-d, linear, corners": resampled((7, 6), (5, 13), "linear", align_corners=True),
+    "ChannelAffine": Row(
+        (3, 4, 7), layers.ChannelAffine, lambda x, w: x * w["w"][:, None] + w["b"][:, None], cut=(1, 2)
+    ),
+    "GridEmbedding": Row(
+        (3, 4, 7),
+        layers.GridEmbedding,
+        lambda x, w: torch.cat([x, (torch.arange(7) / 7.0).double().expand(3, 1, 7)], 1),
+    ),
     "Convolution, 1-d": convolution((11,), 3),
     "Convolution, 1-d, wide and even kernel, no bias": convolution((13,), 6, padding=2, bias=False),
     "Convolution, 1-d, stride, dilation, padding": convolution((17,), 3, stride=2, dilation=2, padding=2),
@@ -200,6 +208,12 @@ LAYERS = {
     "BatchNorm": Row((3, 4, 7), layers.BatchNorm, lambda x, w: f.batch_norm(x, None, None, w["w"], w["b"], True)),
     "BatchNorm, after training": Row((3, 4, 7), lambda X: frozen(layers.BatchNorm(X)), frozen_in_torch, cut=(1, 2)),
     "InstanceNorm": Row((3, 4, 7, 5), layers.InstanceNorm, lambda x, w: f.instance_norm(x, weight=w["w"], bias=w["b"])),
+    "InstanceNorm, no weights": Row(
+        (3, 4, 7, 5), lambda X: layers.InstanceNorm(X, affine=False), lambda x, w: f.instance_norm(x), cut=(0, 2)
+    ),
+    "GroupNorm": Row(
+        (3, 4, 7, 5), layers.GroupNorm, lambda x, w: f.group_norm(x, 1, weight=w["w"], bias=w["b"]), cut=(1, 2)
+    ),
     "LayerNorm": Row((3, 4, 7), layers.LayerNorm, lambda x, w: f.layer_norm(x, x.shape[-1:], w["w"], w["b"])),
     "LayerNorm, two axes": Row(
         (3, 4, 7),

@@ -3,6 +3,7 @@
 from .all_gather_linear import AllGatherLinear
 from .apply import Apply
 from .axis_sum import AxisSum
+from .channel_affine import ChannelAffine
 from .channel_mlp import ChannelMLP
 from .compose import Graph, Parallel, Residual, Sequential, chain
 from .convolution import Convolution, TransposedConvolution
@@ -12,11 +13,12 @@ from .flatten import Flatten
 from .fourier import SpectralConvolution, TruncatedFourier
 from .fourier_block import FourierBlock
 from .general_linear import GeneralLinear
+from .grid_embedding import GridEmbedding
 from .interpolation import Interpolation, Resampling, Upsample
 from .layer import Jacobian, Layer
 from .linear import Linear
 from .losses import BCE, L1, MSE, BCEWithLogits, CrossEntropy, Huber, KLDivergence, PoissonNLL
-from .normalization import BatchNorm, InstanceNorm, LayerNorm, RMSNorm
+from .normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm
 from .parameter_table import ParameterTable, parameter_table
 from .plume_loss import PlumeL2
 from .pointwise import GELU, Identity, ReLU, Sigmoid, SiLU, Softplus, Tanh, TanhGELU
@@ -33,6 +35,7 @@ __all__ = [
     "BCE",
     "BCEWithLogits",
     "BatchNorm",
+    "ChannelAffine",
     "ChannelMLP",
     "Convolution",
     "CrossEntropy",
@@ -43,6 +46,8 @@ __all__ = [
     "GELU",
     "GeneralLinear",
     "Graph",
+    "GridEmbedding",
+    "GroupNorm",
     "Huber",
     "Identity",
     "InstanceNorm",

@@ -1,10 +1,11 @@
-"""Normalisation over axes that may be split: layer, RMS, instance and batch norm, with the statistics of the whole tensor.
+"""Normalisation over axes that may be split: layer, RMS, instance, group and batch norm, with statistics of the whole tensor.
 
 Definition   z = (x - m) r,   r = (v + eps)^(-1/2),   m = M x,   v = M (x - m)^2;   then y = w z + b.
              M = S / n is the mean along some axes (axis_sum.py), over all ranks that hold a part of them.
              LayerNorm    means along the given axes, w and b over the same axes
              RMSNorm      as LayerNorm with m = 0, and without b
-             InstanceNorm means along the space axes, w and b over the channels
+             InstanceNorm means along the space axes, w and b over the channels, or neither
+             GroupNorm    means along channels and space, one group, w and b over the channels
              BatchNorm    means along all axes but the channels, w and b over the channels; it also keeps running statistics
 Spaces       X -> X, X real. w and b are cut as the axes that they belong to; each piece lives on one rank, or in parts on all
              that use it (owners.py), and B brings it to the others (spread.py).
@@ -17,14 +18,15 @@ Cost         Two all-reduces of the statistics for a value, one or two for a tan
 Trap         The statistics of each rank's block are another function, even where their mean is that of the whole: the mean of
              the blocks' variances is not the variance.
 Reference    Ba, Kiros and Hinton, arXiv 1607.06450 (layer); Zhang and Sennrich, arXiv 1910.07467 (RMS); Ulyanov, Vedaldi and
-             Lempitsky, arXiv 1607.08022 (instance); Ioffe and Szegedy, arXiv 1502.03167 (batch).
+             Lempitsky, arXiv 1607.08022 (instance); Wu and He, arXiv 1803.08494 (group); Ioffe and Szegedy, arXiv 1502.03167
+             (batch).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ..arrays import Array, namespace
+from ..arrays import Array, fresh, namespace
 from ..operator import Traffic
 from ..space import Space
 from .axis_sum import AxisSum
@@ -61,10 +63,10 @@ class Normalization(Layer):
 
     def derivative(self, x: Array) -> tuple:
         z, dz, new_statistics = self.standardize(x)
-        w = self.spread.forward(self.parameters["w"])
+        w = self.spread.forward(self.parameters["w"]) if self.parameters else 1.0
 
         def tangent(dx: Array, d: Blocks) -> Array:  # dy = w dz + z B dw + B db
-            return w * dz(dx) + self.affine(z, d)
+            return w * dz(dx) + (self.affine(z, d) if d else 0)
 
         def adjoint(dy: Array) -> tuple[Array, Blocks]:  # dx = dz* (w dy),  dw = B* sum(z dy),  db = B* sum(dy)
             parts = {"w": z * dy, "b": dy}
@@ -92,7 +94,9 @@ class Normalization(Layer):
         return {}
 
     def affine(self, z: Array, parameters: Blocks) -> Array:
-        """(B w) z + B b."""
+        """(B w) z + B b; without parameters z."""
+        if not parameters:
+            return fresh(z)
         y = self.spread.forward(parameters["w"]) * z
         return y + self.spread.forward(parameters["b"]) if "b" in parameters else y
 
@@ -121,10 +125,19 @@ class RMSNorm(Normalization):
 
 
 class InstanceNorm(Normalization):
-    """Mean 0 and variance 1 along the space axes, 2 and on, of each sample and channel."""
+    """Mean 0 and variance 1 along the space axes, 2 and on, of each sample and channel; ``affine``: with w and b."""
+
+    def __init__(self, X: Space, eps: float = 1e-5, affine: bool = True) -> None:
+        super().__init__(X, range(2, X.ndim), (1,), eps)
+        if not affine:
+            self.parameters, self.parameter_spaces = {}, {}
+
+
+class GroupNorm(Normalization):
+    """Mean 0 and variance 1 along all axes but the samples: the group norm with one group."""
 
     def __init__(self, X: Space, eps: float = 1e-5) -> None:
-        super().__init__(X, range(2, X.ndim), (1,), eps)
+        super().__init__(X, range(1, X.ndim), (1,), eps)
 
 
 class BatchNorm(Normalization):
