@@ -176,7 +176,7 @@ LAYERS = {
     "GridEmbedding": Row(
         (3, 4, 7),
         layers.GridEmbedding,
-        lambda x, w: torch.cat([x, (torch.arange(7) / 7.0).double().expand(3, 1, 7)], 1),
+        lambda x, w: torch.cat([x, (torch.arange(7).double() / 7).expand(3, 1, 7)], 1),
     ),
     "Convolution, 1-d": convolution((11,), 3),
     "Convolution, 1-d, wide and even kernel, no bias": convolution((13,), 6, padding=2, bias=False),

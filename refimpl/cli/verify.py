@@ -75,11 +75,11 @@ def movements(comm: Any) -> Iterator[tuple]:
 
 
 def layers(comm: Any) -> Iterator[tuple]:
-    """The Jacobian of each layer, of a small FNO and of LeNet-5 at a random point, with respect to input and parameters."""
+    """The Jacobian of each layer and of small models at a random point, with respect to input and parameters."""
     from .. import Partition, Shift, Space
     from .. import layers as F
     from ..arrays import namespace
-    from ..models import FNO, LeNet5
+    from ..models import FNO, LeNet5, NeuralOperator
 
     P = Partition(comm, (1, 1, comm.size, 1) if comm.size < 4 else (1, 1, 2, comm.size // 2))
     X = Space(P, (2, 3, 9, 8))
@@ -94,9 +94,11 @@ def layers(comm: Any) -> Iterator[tuple]:
         (F.Convolution(X, 4, 3, stride=2, padding=1), 2),
         (F.TransposedConvolution(X, 4, 3, stride=2), 2),
         *((layer(X, 3, 2, 1), 2) for layer in (F.AvgPool, F.MaxPool)),
-        *((layer(X), 4) for layer in (F.LayerNorm, F.RMSNorm, F.InstanceNorm, F.BatchNorm)),
+        *((layer(X), 4) for layer in (F.LayerNorm, F.RMSNorm, F.InstanceNorm, F.GroupNorm, F.BatchNorm)),
         *((layer(X, axis=2), 2) for layer in (F.Softmax, F.LogSoftmax)),
         (F.Dropout(X), 1),
+        (F.ChannelAffine(X), 1),
+        (F.GridEmbedding(X), 1),
         (F.Flatten(Space(Partition(comm, (1, comm.size)), (2, 5, 3, 4))), 1),
         (F.Apply(Shift(X, (0, 1, 2, -3))), 1),
         (F.Interpolation(X, (5, 11), "linear"), 2),
@@ -105,6 +107,7 @@ def layers(comm: Any) -> Iterator[tuple]:
         (F.FourierBlock(X, (3, 4)), 6),
         (F.ChannelMLP(X, {"hidden": 7, "out": 2}), 4),
         (FNO(X, 4, (3, 4), blocks=2), 20),
+        (NeuralOperator(X, (4, 5), 4, n_layers=2, norm="group_norm", domain_padding=0.2), 40),
         (LeNet5(Space(Partition(comm, (1, 1, 1, 1)), (2, 1, 28, 28))), 15),
     ):
         yield type(layer).__name__, repr(layer.domain), layer.linearize(layer.domain.random(1))[1], False, chain

@@ -63,7 +63,7 @@ def kept_frequencies(n: int, m: int | Sequence[int], real: bool) -> np.ndarray:
 def read_modes(who: str, modes: Modes) -> tuple[int | tuple[int, ...], ...]:
     """Each entry as a whole number, or a tuple of them. ValueError where one is neither."""
     try:
-        return tuple(whole_numbers(who, m) if isinstance(m, list | tuple) else index(m) for m in modes)
+        return tuple(whole_numbers(who, m) if isinstance(m, Sequence) else index(m) for m in modes)
     except TypeError:
         raise ValueError(f"{who}: expected whole numbers, got {modes!r}") from None
 

@@ -14,7 +14,7 @@ Reference    https://github.com/slimgroup/dfno, version 0.2.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
 from pathlib import Path
 
@@ -50,11 +50,11 @@ def dfno_weights(
     ``modes``: as dfno and our FNO count them. Raises ValueError where names, shapes or the grid do not fit.
     """
     modes = whole_numbers("dfno_weights: modes", modes)
-    parts = [read_state(s) for s in (states if isinstance(states, list | tuple) else [states])]
+    parts = [read_state(s) for s in ([states] if isinstance(states, Mapping | str | Path) else states)]
     boxes = kept_boxes(modes, (1,) * (len(modes) + 2) if grid is None else whole_numbers("dfno_weights: grid", grid))
     if len(parts) != len(boxes):
         raise ValueError(f"dfno_weights: expected {len(boxes)} state dicts for the grid {grid}, got {len(parts)}")
-    weights = {}
+    weights: dict[str, HostArray] = {}
     for theirs, ours in NAMES.items():
         weights |= {f"{ours}.W": take(parts[0], f"{theirs}.W"), f"{ours}.b": take(parts[0], f"{theirs}.b").ravel()}
     for k in range(sum(name.startswith("blocks.") and name.endswith(".linear.W") for name in parts[0])):
@@ -94,7 +94,8 @@ def joined_corners(
             place = [(max(a, lo), min(b, hi)) for (a, b), (lo, hi) in zip(box, halves, strict=True)]
             if any(a >= b for a, b in place):
                 continue
-            target, weight = R[(..., *(slice(a, b) for a, b in place))], take(state, f"{name}.{number}")
+            box_of_R = (slice(None), slice(None), *(slice(a, b) for a, b in place))
+            target, weight = R[box_of_R], take(state, f"{name}.{number}")
             if weight.shape != target.shape:
                 raise ValueError(
                     f"dfno_weights: {name}.{number} has the shape {weight.shape}, the modes {tuple(modes)} need {target.shape}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 from ..arrays import HostArray, is_array, to_host
@@ -31,4 +32,8 @@ def _loaded(path: Path) -> Any:
         import torch
     except ImportError:
         raise RuntimeError(f"read_state: torch reads {path}; install it, or give the arrays by name") from None
-    return torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except UnpicklingError:
+        remedy = "where you trust it, load it yourself by torch.load(.., weights_only=False), and give the dict"
+        raise ValueError(f"read_state: {path} holds more than numbers, and could run code; {remedy}") from None

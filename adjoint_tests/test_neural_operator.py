@@ -1,0 +1,150 @@
+"""NeuralOperator is the same map on any number of ranks, whatever its options, and reads what neuraloperator stores.
+
+That it is neuraloperator's network is tested where that is installed, in test_torch_neural_operator.py.
+"""
+
+import numpy as np
+import pytest
+from theorems import GRIDS, Planted, assert_derivative_is_honest, same_text
+
+import refimpl as ri
+from refimpl import verify, wire
+from refimpl.models import NeuralOperator, load_neural_operator
+
+OPTIONS = {
+    "default": {},
+    "padded": dict(domain_padding=0.3),
+    "padded on one axis": dict(domain_padding=[0.0, 0.2], norm="group_norm"),
+    "instance norm, other skips": dict(norm="instance_norm", fno_skip="soft-gating", channel_mlp_skip="linear"),
+    "batch norm, no skips": dict(norm="batch_norm", fno_skip=None, channel_mlp_skip=None),
+    "plain": dict(positional_embedding=None, use_channel_mlp=False, fno_skip="identity", lifting_channel_ratio=0),
+}
+SHAPE, MODES = (2, 2, 7, 6), (4, 3)
+
+
+def network(X, name, **options):
+    return NeuralOperator(X, MODES, 4, out_channels=2, n_layers=2, seed=3, **OPTIONS[name], **options)
+
+
+def results(X, name):
+    """The output, all gradients for a fixed cotangent, what statistics become, and the weights: global arrays on rank 0."""
+    F = network(X, name)
+    y, J = F.linearize(X.random(1))
+    dx, gradients = J.adjoint(F.range.random(2))
+    found = {"y": F.range.gather(y), "dx": X.gather(dx)}
+    found |= {f"d {name}": F.parameter_spaces[name].gather(g) for name, g in gradients.items()}
+    return found | {name: F.statistics_spaces[name].gather(s) for name, s in J.new_state.items()}, F.state()
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_on_any_grid_it_is_the_network_of_one_rank(team, name):
+    a, b = GRIDS[team.size]
+    grids = ((1, 1, a, b), (a, 1, b, 1)) if a <= SHAPE[0] else ((1, 1, a, b),)
+    alone, others = (
+        results(ri.Space(ri.Partition(wire.mpi().COMM_SELF, (1,)), SHAPE), name) if team.rank == 0 else ({}, {})
+    )
+    for grid in grids:
+        with ri.unchecked():
+            mine, weights = results(ri.Space(ri.Partition(team, grid), SHAPE), name)
+        largest = max((np.max(np.abs(g)) for g in alone.values()), default=1)
+        gaps = {k: np.max(np.abs(mine[k] - v)) / largest for k, v in alone.items()}
+        assert max(gaps.values(), default=0) <= 1e-12, gaps
+        assert all(np.array_equal(weights[k], w) for k, w in others.items())
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_its_jacobian_is_adjoint_and_sends_what_it_predicts(team, name):
+    F = network(ri.Space(ri.Partition(team, (1, 1, *GRIDS[team.size])), SHAPE), name)
+    assert F.range.shape == SHAPE
+    F.parameters = {k: space.random(5 + i) for i, (k, space) in enumerate(F.parameter_spaces.items())}
+    assert_derivative_is_honest(F)
+
+
+def test_taylor_remainders_fall_with_slope_2(team):
+    X = ri.Space(ri.Partition(team, (1, 1, *GRIDS[team.size])), SHAPE)
+    assert verify.taylor_test(network(X, "padded on one axis"), X.random(1), first=0.0025)
+
+
+def test_a_network_that_pads_without_taking_the_padding_off_is_rejected(team):
+    """Of the cotangent, what lies outside the domain has no part in dx."""
+    X = ri.Space(ri.Partition(team, (1, 1, *GRIDS[team.size])), SHAPE)
+    _, J = network(X, "padded").linearize(X.random(1))
+    shifted = lambda dy: (ri.Shift(X, (0, 0, 1, 0)).forward(J.adjoint(dy)[0]), J.adjoint(dy)[1])
+    assert not verify.dot_test(Planted(J, shifted), chain=9)
+
+
+# ---- reading -----------------------------------------------------------------------------------------------------------
+
+
+def as_stored(weights):
+    """The weights as neuraloperator names and stores them, written the other way round."""
+    state = {"fno_blocks.norm.0.norm.num_batches_tracked": np.array(3)}
+    for name, w in weights.items():
+        node, _, key = name.rpartition(".")
+        part, _, inner = node.partition(".")
+        suffix = {"W": "weight", "b": "bias", "w": "weight", "mean": "running_mean", "variance": "running_var"}[
+            key if key != "R" else "W"
+        ]
+        array = w[..., None] if key == "W" else w
+        if not part.startswith("block"):
+            state[f"{part[:-1]}.fcs.{part[-1]}.{suffix}"] = array
+            continue
+        k = int(part[5:])
+        if inner == "spectral":
+            half = w.shape[0] // 2
+            centred = np.concatenate([w[w.shape[0] - half :], w[: w.shape[0] - half]])
+            state[f"fno_blocks.convs.{k}.weight.tensor"] = np.moveaxis(centred, (-2, -1), (0, 1))
+        elif inner == "bias":
+            state[f"fno_blocks.convs.{k}.bias"] = w.reshape(-1, 1, 1)
+        elif inner in ("skip", "gate"):
+            where = f"fno_blocks.{'fno_skips' if inner == 'skip' else 'channel_mlp_skips'}.{k}"
+            state |= {f"{where}.conv.weight": array} if key == "W" else {f"{where}.weight": w.reshape(1, -1, 1, 1)}
+        elif inner.startswith("mlp"):
+            state[f"fno_blocks.channel_mlp.{k}.fcs.{inner[3:]}.{suffix}"] = array
+        else:
+            batch = "norm." if any(name.endswith("variance") for name in weights) else ""
+            state[f"fno_blocks.norm.{2 * k + int(inner[4:])}.{batch}{suffix}"] = w
+    return state
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_what_neuraloperator_stores_is_read_on_any_partition(team, name):
+    X = ri.Space(ri.Partition(team, (1, 1, *GRIDS[team.size])), SHAPE)
+    F, G = network(X, name), NeuralOperator(X, MODES, 4, out_channels=2, n_layers=2, seed=9, **OPTIONS[name])
+    weights = F.state()
+    load_neural_operator(G, as_stored(weights) if team.rank == 0 else {})
+    for key, w in G.state().items():
+        assert team.rank or np.array_equal(w, weights[key]), key
+
+
+def test_what_does_not_fit_is_refused_by_all_ranks_alike(team):
+    X = ri.Space(ri.Partition(team, (1, 1, team.size)), SHAPE)
+    F, root = network(X, "default"), team.rank == 0
+    weights = F.state()
+    state = as_stored(weights) if root else {}
+    unknown = {**state, "fno_blocks.convs.0.weight.core": np.ones(3)}
+    fewer = {name: w for name, w in state.items() if name != "lifting.fcs.1.bias"}
+    turned = {name: w[:, :, ::2] if "convs.1.weight" in name else w for name, w in state.items()}
+    make = lambda *arguments, **options: lambda: NeuralOperator(X, *arguments, **options)
+    for text, call in {
+        "convs.0.weight.core is no weight": lambda: load_neural_operator(F, unknown),
+        "load_state: expected parameters": lambda: load_neural_operator(F, fewer),
+        "expected complex128[4, 2, 4, 4] on rank 0, got complex128[2, 2, 4, 4]": lambda: load_neural_operator(
+            F, turned
+        ),
+        "need a real tensor (batch, channels": make((4, 3, 2), 4),
+        "at least one of all channels": make((4, 3), 0),
+        "at least one of all channels, layers and modes": make((4, 0), 4),
+        "expected whole numbers, got (4.5, 3)": make((4.5, 3), 4),
+        "differ modulo 7": make((8, 3), 4),
+        "frequencies 0 to 3": make((4, 8), 4),
+        "expected a skip of 'linear'": make((4, 3), 4, fno_skip="soft"),
+        "got 'grid' and 'layer'": make((4, 3), 4, norm="layer"),
+        "got 'sine' and None": make((4, 3), 4, positional_embedding="sine"),
+        "or one for each of 2 axes, got [0.1]": make((4, 3), 4, domain_padding=[0.1]),
+        "got -0.1": make((4, 3), 4, domain_padding=-0.1),
+    }.items():
+        assert text in same_text(team, call)
+    if team.size > 1:
+        cut = ri.Space(ri.Partition(team, (1, team.size)), (2, team.size, 6, 6))
+        assert "whole" in same_text(team, lambda: NeuralOperator(cut, (4, 3), 4))

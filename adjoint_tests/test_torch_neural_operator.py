@@ -1,0 +1,132 @@
+"""NeuralOperator, on any number of ranks, is neuraloperator's FNO with the same weights: its value and all its gradients.
+
+There, spectra are held in single precision whatever the data are; where the comparison is in float64, the name of that type
+means double precision for the test. Without neuraloperator, the file is skipped.
+"""
+
+import numpy as np
+import pytest
+from theorems import GRIDS, library_or_skip, relative, same_text, whole
+
+import refimpl as ri
+from refimpl import wire
+from refimpl.models import NeuralOperator, load_neural_operator, neural_operator_weights
+from refimpl.models.neural_operator import spectrum
+
+torch = library_or_skip(ri.wire.world(), "torch")
+theirs = library_or_skip(ri.wire.world(), "neuralop.models")
+torch.set_num_threads(1)
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+
+TOLERANCE = {"float64": 1e-10, "float32": 1e-5}  # relative to the largest entry
+# gradients that cancel, as of a bias before a norm, have the round-off of larger ones: how small they may be, of the largest
+SMALL = {"float64": 1e-3, "float32": 1.0}
+
+
+@pytest.fixture(params=["float64", "float32"])
+def dtype(request, monkeypatch):
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(getattr(torch, request.param))
+    if request.param == "float64":
+        monkeypatch.setattr(torch, "cfloat", torch.cdouble)
+    yield request.param
+    torch.set_default_dtype(before)
+
+
+def pair(team, dtype, shape, cut, **options):
+    """Ours with the weights of theirs, which have been drawn from a seed, and theirs."""
+    torch.manual_seed(1)
+    there = theirs.FNO(in_channels=shape[1], **options)
+    cuts = [cut.index(i) if i in cut else None for i in range(len(shape))]
+    here = NeuralOperator(ri.Space(ri.Partition(team, GRIDS[team.size]), shape, dtype, cuts=cuts), **options)
+    load_neural_operator(here, arrays(there.state_dict()))
+    return here, there
+
+
+def arrays(state):
+    return {name: w.detach().numpy() for name, w in state.items() if name != "_metadata"}
+
+
+def gaps(here, there):
+    """How far the value, each gradient and the running statistics differ."""
+    x, dy = here.domain.random(1), here.range.random(2)
+    (y, J), h = here.linearize(x), torch.tensor(whole(here.domain, x), requires_grad=True)
+    value, names = there(h), [name for name, _ in there.named_parameters()]
+    exact = torch.autograd.grad(value, [h, *there.parameters()], torch.tensor(whole(here.range, dy)))
+    dx, gradients = J.adjoint(dy)
+    expected = neural_operator_weights(dict(zip(names, (g.numpy() for g in exact[1:]), strict=True)))
+    assert set(expected) == set(gradients)
+    found = {"value": relative(whole(here.range, y), value.detach()), "x": relative(whole(here.domain, dx), exact[0])}
+    sizes = {name: np.max(np.abs(g)) for name, g in expected.items()}
+    least = SMALL[here.domain.dtype.name] * max(sizes.values())
+    for name, g in gradients.items():
+        gap = np.max(np.abs(whole(here.parameter_spaces[name], g) - expected[name]))
+        found[name] = gap / max(sizes[name], least)
+    statistics = neural_operator_weights(arrays(there.state_dict()))
+    for name, new in J.new_state.items():
+        found[name] = relative(whole(here.statistics_spaces[name], new), statistics[name])
+    return found
+
+
+def plain(n_modes, **options):
+    return dict(n_modes=n_modes, hidden_channels=4, out_channels=2, n_layers=2) | options
+
+
+CASES = {  # shape, the two axes that are cut, options
+    "1-d": ((2, 1, 10), (0, 2), plain((6,))),
+    "1-d, odd": ((2, 1, 9), (0, 2), plain((5,))),
+    "2-d": ((2, 2, 8, 6), (2, 3), plain((4, 4))),
+    "2-d, odd": ((2, 1, 7, 9), (2, 3), plain((4, 5))),
+    "2-d, odd numbers of modes": ((1, 1, 8, 8), (2, 3), plain((5, 3))),
+    "2-d, odd sizes and numbers of modes": ((1, 1, 9, 7), (2, 3), plain((5, 3))),
+    "2-d, all modes": ((1, 2, 6, 8), (2, 3), plain((6, 8))),
+    "2-d, all modes, odd": ((1, 2, 7, 5), (2, 3), plain((7, 5))),
+    "3-d": ((2, 1, 6, 4, 6), (0, 3), plain((4, 2, 4))),
+    "3-d, odd": ((1, 1, 5, 6, 7), (2, 4), plain((3, 4, 3))),
+    "soft-gating and linear": ((2, 1, 8, 6), (2, 3), plain((4, 4), fno_skip="soft-gating", channel_mlp_skip="linear")),
+    "identity": ((2, 1, 8, 6), (0, 2), plain((4, 4), fno_skip="identity", channel_mlp_skip="identity")),
+    "no skips": ((2, 1, 8, 6), (0, 2), plain((4, 4), fno_skip=None, channel_mlp_skip=None)),
+    "no channel MLPs": ((2, 1, 8, 6), (0, 2), plain((4, 4), use_channel_mlp=False)),
+    "no positions, other ratios": (
+        (2, 3, 8, 6),
+        (0, 2),
+        plain((4, 4), positional_embedding=None, lifting_channel_ratio=0, projection_channel_ratio=3),
+    ),
+    "instance norm": ((2, 1, 8, 6), (2, 3), plain((4, 4), norm="instance_norm")),
+    "group norm": ((2, 1, 8, 6), (2, 3), plain((4, 4), norm="group_norm")),
+    "batch norm": ((3, 1, 8, 6), (0, 2), plain((4, 4), norm="batch_norm")),
+    "padding": ((2, 1, 8, 6), (2, 3), plain((4, 4), domain_padding=0.2)),
+    "padding of one axis, to an odd length": ((2, 1, 7, 6), (2, 3), plain((4, 4), domain_padding=[0.0, 0.25])),
+    "padding in 3-d, four layers": ((1, 1, 6, 5, 4), (2, 3), plain((4, 3, 4), domain_padding=0.25, n_layers=4)),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_value_and_gradients_are_those_of_neuraloperator(team, dtype, name):
+    shape, cut, options = CASES[name]
+    found = gaps(*pair(team, dtype, shape, cut, **options))
+    assert max(found.values()) <= TOLERANCE[dtype], found
+
+
+def test_that_odd_axes_are_shifted_twice_there_is_told_apart(team, dtype, monkeypatch):
+    kept = lambda Y, n_modes: (spectrum(Y, n_modes)[0],) * 2
+    shape, cut, options = CASES["2-d, odd"]
+    monkeypatch.setattr("refimpl.models.neural_operator.spectrum", kept)
+    assert gaps(*pair(team, dtype, shape, cut, **options))["value"] > 1e-3
+    shape, cut, options = CASES["2-d"]
+    assert gaps(*pair(team, dtype, shape, cut, **options))["value"] <= TOLERANCE[dtype]
+
+
+def test_a_checkpoint_file_is_read_on_one_rank_for_all(team, tmp_path):
+    there = theirs.FNO((4, 4), 1, 1, 4, n_layers=1)
+    here = NeuralOperator(
+        ri.Space(ri.Partition(team, (1, 1, team.size)), (1, 1, 6, 6), "float32"), (4, 4), 4, n_layers=1
+    )
+    folder = wire.at_root(team, lambda: tmp_path)
+    wire.at_root(
+        team, lambda: torch.save({k: w for k, w in there.state_dict().items() if k != "_metadata"}, folder / "a.pt")
+    )
+    wire.at_root(team, lambda: there.save_checkpoint(folder, "b"))
+    load_neural_operator(here, folder / "a.pt")
+    assert "weights_only=False" in same_text(team, lambda: load_neural_operator(here, folder / "b_state_dict.pt"))
+    load_neural_operator(here, torch.load(folder / "b_state_dict.pt", weights_only=False) if team.rank == 0 else {})
