@@ -85,6 +85,7 @@ def layers(comm: Any) -> Iterator[tuple]:
     X = Space(P, (2, 3, 9, 8))
     rows = X.replace(cuts=(0, 1, 3, 2), blocks={})
     yield "TruncatedFourier", repr(X), F.TruncatedFourier(X, (3, 4)), False, 2
+    yield "HermitianProjection", repr(X), F.HermitianProjection(F.TruncatedFourier(X, (3, 5))), False, 1
     yield "AxisSum", repr(X), F.AxisSum(X, (1, 2)), False, 1
     for layer, chain in (
         *((layer(X), 1) for layer in (F.GELU, F.TanhGELU, F.ReLU, F.SiLU, F.Sigmoid, F.Softplus, F.Tanh)),

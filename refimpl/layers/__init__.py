@@ -14,6 +14,7 @@ from .fourier import SpectralConvolution, TruncatedFourier
 from .fourier_block import FourierBlock
 from .general_linear import GeneralLinear
 from .grid_embedding import GridEmbedding
+from .hermitian import HermitianProjection
 from .interpolation import Interpolation, Resampling, Upsample
 from .layer import Jacobian, Layer
 from .linear import Linear
@@ -48,6 +49,7 @@ __all__ = [
     "Graph",
     "GridEmbedding",
     "GroupNorm",
+    "HermitianProjection",
     "Huber",
     "Identity",
     "InstanceNorm",

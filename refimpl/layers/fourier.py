@@ -13,6 +13,7 @@ Spaces       X real (batch, channels, N_1, .., N_n);  Z complex (K_1, .., K_n, b
 Adjoint      (T* z)_p = T_p* (G z)_p = Re F_n* ... F_1* (G z)_p, with G the AllGather, and the columns of rank p.
 Inverse      The inverse real transform of a spectrum that is zero outside the kept modes is T* D, D_k = w_k / (N_1 .. N_n),
              with w = 1 for the frequencies 0 and N/2 of the real axis, else 2: each stands for its conjugate as well.
+             What the Re of T* does not see, hermitian.py takes away.
 Convolution  S x = T* D R T x, with R[k] a complex matrix from channels to channels for every kept frequency.
              R is cut as Z is; batch ranks share one R by broadcast.   S* = T* R* D T.
 Why          <T x, z> = Re sum_k conj(sum_j F[k, j] x_j) z_k = sum_j x_j Re sum_k conj(F[k, j]) z_k = <x, T* z>.
@@ -101,7 +102,7 @@ class TruncatedFourier(Operator):
         split = [g for cut in X.cuts[first:] for g in cut]
         copies = prod(X.partition.shape[g] for g in split)
         self.collect: Operator = ReduceScatter(partial, split, range=Z) if copies > 1 else Identity(Z)
-        self.domain, self.range, self.modes, points = X, Z, modes, X.shape[first:]
+        self.domain, self.range, self.modes, self.kept, points = X, Z, modes, kept, X.shape[first:]
         times = np.where(np.isin(2 * kept[-1], (0, points[-1])), 1.0, 2.0)
         start, stop = Z.local_box[len(modes) - 1]
         self.inverse_weights = (times / prod(points))[start:stop, None, None].astype(X.dtype)  # D, to act on Z
