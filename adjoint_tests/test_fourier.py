@@ -122,6 +122,24 @@ def test_an_axis_may_be_given_its_frequencies_in_any_order(team, case):
     assert np.array_equal(inverse_weights[0][..., ::-1, :, :], inverse_weights[1])
 
 
+@pytest.mark.parametrize("sides, modes", [((8,), (4,)), ((9,), (2,)), ((6, 5), (3, 2)), ((4, 7, 4), (2, 3, 1))])
+def test_of_complex_data_no_axis_is_the_real_one(team, sides, modes):
+    a, b = GRIDS[team.size]
+    for field in ("real", "complex"):
+        X = ri.Space(ri.Partition(team, (a, 1, b)), (3, 2, *sides), "complex128", field=field)
+        S = SpectralConvolution(X, modes, out=3, seed=1)
+        T, x = S.down, X.random(1)
+        z = scipy.fft.fftn(whole(X, x), axes=range(2, X.ndim))
+        for axis, (n, m) in enumerate(zip(sides, modes, strict=True), start=2):
+            z = np.take(z, kept(n, m, real=False), axis)
+        z = np.moveaxis(z, (0, 1), (-2, -1))
+        assert_close(T.range, T.forward(x), z)
+        assert_adjoint(T, chain=len(modes))
+        assert_derivative_is_honest(S)
+        if sides == (8,):  # all of them
+            assert_close(X, T.adjoint(T.forward(x) * T.range.adopt(T.inverse_weights)), whole(X, x))
+
+
 def test_what_comes_from_one_frequency_can_be_put_at_another(team):
     X = ri.Space(ri.Partition(team, (1, 1, *GRIDS[team.size])), (1, 1, 6, 8))
     S = SpectralConvolution(X, ([1, -1], [0, 2]), onto=([2, 0], [3, 1]))
@@ -175,7 +193,11 @@ def test_what_cannot_be_transformed_is_refused_by_all_ranks_alike(team):
         "expected whole numbers, got (2.5,)": lambda: TruncatedFourier(X, (2.5,)),
         "expected whole numbers, got 3": lambda: SpectralConvolution(X, 3),
         "of 0 points holds no modes": lambda: TruncatedFourier(ri.Space(P, (2, 2, 0)), (1,)),
-        "expected a real tensor": lambda: TruncatedFourier(ri.Space(P, (2, 2, 7), "complex64"), (1,)),
+        "a full axis of 7 points holds 1 to 3 modes, got 4": lambda: TruncatedFourier(
+            ri.Space(P, (2, 2, 7), "complex64"), (4,)
+        ),
+        "expected a tensor of at least 4 axes": lambda: TruncatedFourier(X, (1, 1, 1, 1)),
+        "expected a tensor of at least 1 axes": lambda: TruncatedFourier(X, ()),
         "whole channels": lambda: SpectralConvolution(X, (1, 3)),
         "whole channels, 1": lambda: SpectralConvolution(ri.HaloExchange(X, [(0, 0), (1, 0), (0, 0)]).range, (3,)),
         "at least one channel, got 2 to 0": lambda: SpectralConvolution(X, (3,), out=0),

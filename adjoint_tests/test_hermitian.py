@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.fft
 import strategies
-from theorems import GRIDS, Planted, assert_adjoint, assert_close, assert_honest, whole
+from theorems import GRIDS, Planted, assert_adjoint, assert_close, assert_honest, same_text, whole
 
 import refimpl as ri
 from refimpl import verify
@@ -51,6 +51,11 @@ def test_all_that_the_inverse_does_not_see_is_taken_away(team, modes, lost):
     P, F = verify.matrix(HermitianProjection(T)), verify.matrix(T)
     if team.rank == 0:
         assert len(P) - np.trace(P) == pytest.approx(lost) and len(P) - np.linalg.matrix_rank(F) == lost
+
+
+def test_of_complex_data_there_is_none(team):
+    X = ri.Space(ri.Partition(team, (1, 1, team.size)), (1, 1, 6), "complex64")
+    assert "expected the transform of a real" in same_text(team, lambda: HermitianProjection(TruncatedFourier(X, (2,))))
 
 
 def test_projections_that_do_not_conjugate_or_do_not_halve_are_rejected(team):

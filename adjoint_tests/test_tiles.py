@@ -152,8 +152,9 @@ def test_float32_differs_from_float64_by_round_off(team):
         assert relative(whole(F.range, F(x)), whole(G.range, G(x.astype("float64")))) < 2e-6
 
 
-def test_cut_channels_are_refused_by_all_ranks_alike(team):
+def test_cut_channels_and_complex_numbers_are_refused_by_all_ranks_alike(team):
     X = ri.Space(ri.Partition(team, (1, team.size)), (2, 2 * team.size, 6, 5))
+    assert "expected a real tensor" in same_text(team, lambda: FourierBlock(X.replace(dtype="complex64"), (2, 2)))
     if team.size > 1:
         assert "must be whole" in same_text(team, lambda: FourierBlock(X, (2, 2)))
         assert "must be whole" in same_text(team, lambda: ChannelMLP(X, {"out": 2}))

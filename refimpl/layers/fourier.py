@@ -2,14 +2,15 @@
 
 Definition   T : X -> Z keeps, of the unscaled discrete Fourier transform along the last n axes, the lowest frequencies: -m..m-1
              of each full axis, stored as 0..m-1 then N-m..N-1, and 0..m-1 of the last axis, whose input is real.
-             In place of a count m, an axis may be given its frequencies, one by one.
+             In place of a count m, an axis may be given its frequencies, one by one. Of a complex X, no axis is the real one: T
+             is linear, without the Re of T*, and w = 1.
              One small matrix an axis, F[k, j] = exp(-2 pi i k j / N), one after the other: T = F_1 ... F_n. Each is one matrix
              product that takes the last axis away and puts its frequencies in front, so nothing is ever transposed.
 Split axes   Rank p applies the columns of its own indices on every axis, T_p, and T x = sum_p T_p x_p: each rank has its part
              of every kept mode. One sum, scattered over the ranks, is all that travels: T x = G* (T_1 x_1, .., T_P x_P) with
              G* the ReduceScatter over all grid axes that cut transformed axes. The grid points stay where they are.
 Spaces       X real (batch, channels, N_1, .., N_n);  Z complex (K_1, .., K_n, batch, channels), each K_i cut as N_i is;
-             both with field "real", since T is real-linear.
+             both with field "real", since T is real-linear. Of a complex X, Z has the field.
 Adjoint      (T* z)_p = T_p* (G z)_p = Re F_n* ... F_1* (G z)_p, with G the AllGather, and the columns of rank p.
 Inverse      The inverse real transform of a spectrum that is zero outside the kept modes is T* D, D_k = w_k / (N_1 .. N_n),
              with w = 1 for the frequencies 0 and N/2 of the real axis, else 2: each stands for its conjugate as well.
@@ -70,9 +71,9 @@ def read_modes(who: str, modes: Modes) -> tuple[int | tuple[int, ...], ...]:
 
 
 class TruncatedFourier(Operator):
-    """The lowest ``modes`` of the transform along the last ``len(modes)`` axes of the real space ``X``.
+    """The lowest ``modes`` of the transform along the last ``len(modes)`` axes of the space ``X``.
 
-    An entry of modes is a number m, or the frequencies themselves. Raises ValueError where X is not real, or an axis does not
+    An entry of modes is a number m, or the frequencies themselves. Raises ValueError where an axis is not there, or does not
     hold its modes.
     """
 
@@ -80,20 +81,21 @@ class TruncatedFourier(Operator):
 
     def __init__(self, X: Space, modes: Modes) -> None:
         modes = read_modes("TruncatedFourier: modes", modes)
-        if X.dtype.kind != "f" or not 1 <= len(modes) <= X.ndim:
-            raise ValueError(f"TruncatedFourier: expected a real tensor of at least {len(modes)} axes, got {X!r}")
+        if not 1 <= len(modes) <= X.ndim:
+            raise ValueError(f"TruncatedFourier: expected a tensor of at least {max(len(modes), 1)} axes, got {X!r}")
         first, last = X.ndim - len(modes), X.ndim - 1
         for axis in range(first, X.ndim):
             if not X.covers_once(axis):
                 raise ValueError(
                     f"TruncatedFourier: blocks {list(X.blocks[axis])} of axis {axis} leave gaps or overlap"
                 )
-        kept = [kept_frequencies(X.shape[i], m, real=i == last) for i, m in enumerate(modes, start=first)]
+        self.real = X.dtype.kind == "f"
+        kept = [kept_frequencies(X.shape[i], m, self.real and i == last) for i, m in enumerate(modes, start=first)]
         self.columns = [dft_columns(X, i, k) for i, k in enumerate(kept, start=first)]  # F_1, .., F_n for this rank
         partial = X.replace(
             shape=[*map(len, kept), *X.shape[:first]],
             dtype=np.result_type(X.dtype, np.complex64),
-            field="real",
+            field=X.field,
             cuts=[*((),) * len(kept), *X.cuts[:first]],
             blocks={len(kept) + i: row for i, row in enumerate(X.blocks[:first])},
         )
@@ -103,7 +105,7 @@ class TruncatedFourier(Operator):
         copies = prod(X.partition.shape[g] for g in split)
         self.collect: Operator = ReduceScatter(partial, split, range=Z) if copies > 1 else Identity(Z)
         self.domain, self.range, self.modes, self.kept, points = X, Z, modes, kept, X.shape[first:]
-        times = np.where(np.isin(2 * kept[-1], (0, points[-1])), 1.0, 2.0)
+        times = np.where(np.isin(2 * kept[-1], (0, points[-1])) | (not self.real), 1.0, 2.0)
         start, stop = Z.local_box[len(modes) - 1]
         self.inverse_weights = (times / prod(points))[start:stop, None, None].astype(X.dtype)  # D, to act on Z
         self.norm_bound = sqrt(prod(points))
@@ -116,7 +118,7 @@ class TruncatedFourier(Operator):
     def adjoint(self, z: Array) -> Array:  # x = Re F_n* .. F_1* G z
         self.range.check(z, self, "adjoint")
         with wire.unchecked():
-            return first_to_last(self.columns[-1], self.inner_adjoint(self.collect.adjoint(z)), real=True)
+            return first_to_last(self.columns[-1], self.inner_adjoint(self.collect.adjoint(z)), self.real)
 
     def inner(self, y: Array) -> Array:
         """F_1 .. F_{n-1} y on this rank: all axes but the last, whose frequencies y has in front."""

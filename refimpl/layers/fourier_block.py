@@ -36,10 +36,12 @@ from .tiles import each_tile, points
 class FourierBlock(Graph):
     """g(A ._c h + S h) on ``X``, with A by ``seed``, and S with ``modes`` by ``spectral_seed``.
 
-    Raises ValueError as Linear and SpectralConvolution do.
+    Raises ValueError where X is not real, and as Linear and SpectralConvolution do.
     """
 
     def __init__(self, X: Space, modes: Sequence[int], seed: int = 0, spectral_seed: int = 0) -> None:
+        if X.dtype.kind != "f":
+            raise ValueError(f"FourierBlock: expected a real tensor, got {X!r}")
         self.linear = Linear(X, X.shape[1], bias=False, seed=seed)
         self.spectral = SpectralConvolution(X, modes, seed=spectral_seed)
         u = ("linear", "spectral")

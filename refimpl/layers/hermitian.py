@@ -30,11 +30,13 @@ from .fourier import TruncatedFourier
 
 
 class HermitianProjection(Operator):
-    """P on the range of ``T``."""
+    """P on the range of ``T``. Raises ValueError where T transforms a complex tensor."""
 
     told = ("modes", "points")
 
     def __init__(self, T: TruncatedFourier) -> None:
+        if not T.real:
+            raise ValueError(f"HermitianProjection: expected the transform of a real tensor, got that of {T.domain!r}")
         Z, n, points = T.range, len(T.kept), T.domain.shape[-len(T.kept) :]
         self.domain, self.range, self.norm_bound = Z, Z, 1.0
         self.modes, self.points = T.modes, points
