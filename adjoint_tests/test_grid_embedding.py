@@ -42,7 +42,6 @@ def test_what_has_no_place_for_coordinates_is_refused_by_all_ranks_alike(team):
     X = ri.Space(ri.Partition(team, (team.size,)), (4, 3, 5))
     for text, make in {
         "space axes), got": lambda: layers.GridEmbedding(ri.Space(X.partition, (4, 3))),
-        "expected a real tensor": lambda: layers.GridEmbedding(X.replace(dtype="complex64")),
         "one pair of bounds for each of 1 axes": lambda: layers.GridEmbedding(X, [(0, 1), (0, 1)]),
     }.items():
         assert text in same_text(team, make)

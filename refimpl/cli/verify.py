@@ -83,7 +83,7 @@ def layers(comm: Any) -> Iterator[tuple]:
 
     P = Partition(comm, (1, 1, comm.size, 1) if comm.size < 4 else (1, 1, 2, comm.size // 2))
     X = Space(P, (2, 3, 9, 8))
-    rows = X.replace(cuts=(0, 1, 3, 2), blocks={})
+    rows, C = X.replace(cuts=(0, 1, 3, 2), blocks={}), X.replace(dtype="complex128", field="real")
     yield "TruncatedFourier", repr(X), F.TruncatedFourier(X, (3, 4)), False, 2
     yield "HermitianProjection", repr(X), F.HermitianProjection(F.TruncatedFourier(X, (3, 5))), False, 1
     yield "AxisSum", repr(X), F.AxisSum(X, (1, 2)), False, 1
@@ -100,6 +100,8 @@ def layers(comm: Any) -> Iterator[tuple]:
         (F.Dropout(X), 1),
         (F.ChannelAffine(X), 1),
         (F.GridEmbedding(X), 1),
+        (F.ComplexValued(C, {"fr": F.Linear(X, 4), "fi": F.Linear(X, 4, seed=1)}), 2),
+        (F.Separately(C, {"re": F.GELU(X), "im": F.GELU(X)}), 1),
         (F.Flatten(Space(Partition(comm, (1, comm.size)), (2, 5, 3, 4))), 1),
         (F.Apply(Shift(X, (0, 1, 2, -3))), 1),
         (F.Interpolation(X, (5, 11), "linear"), 2),

@@ -5,6 +5,7 @@ from .apply import Apply
 from .axis_sum import AxisSum
 from .channel_affine import ChannelAffine
 from .channel_mlp import ChannelMLP
+from .complex_valued import ComplexValued, Separately
 from .compose import Graph, Parallel, Residual, Sequential, chain
 from .convolution import Convolution, TransposedConvolution
 from .dropout import Dropout
@@ -38,6 +39,7 @@ __all__ = [
     "BatchNorm",
     "ChannelAffine",
     "ChannelMLP",
+    "ComplexValued",
     "Convolution",
     "CrossEntropy",
     "Dropout",
@@ -75,6 +77,7 @@ __all__ = [
     "RelativeLp",
     "Resampling",
     "Residual",
+    "Separately",
     "Sequential",
     "SiLU",
     "Sigmoid",

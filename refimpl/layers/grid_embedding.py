@@ -32,8 +32,8 @@ class GridEmbedding(Layer):
 
     def __init__(self, X: Space, bounds: Sequence[tuple[float, float]] | None = None) -> None:
         d = X.ndim - 2
-        if d < 1 or not X.is_whole(1) or X.dtype.kind != "f":
-            raise ValueError(f"GridEmbedding: expected a real tensor (batch, whole channels, space axes), got {X!r}")
+        if d < 1 or not X.is_whole(1):
+            raise ValueError(f"GridEmbedding: expected (batch, whole channels, space axes), got {X!r}")
         self.bounds = [(float(a), float(b)) for a, b in ([(0, 1)] * d if bounds is None else bounds)]
         if len(self.bounds) != d:
             raise ValueError(f"GridEmbedding: expected one pair of bounds for each of {d} axes, got {self.bounds}")
