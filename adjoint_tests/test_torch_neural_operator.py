@@ -15,6 +15,7 @@ from refimpl.models.neural_operator import spectrum
 
 torch = library_or_skip(ri.wire.world(), "torch")
 theirs = library_or_skip(ri.wire.world(), "neuralop.models")
+complex_there = library_or_skip(ri.wire.world(), "neuralop.layers.complex")
 torch.set_num_threads(1)
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
 
@@ -29,6 +30,7 @@ def dtype(request, monkeypatch):
     torch.set_default_dtype(getattr(torch, request.param))
     if request.param == "float64":
         monkeypatch.setattr(torch, "cfloat", torch.cdouble)
+        monkeypatch.setattr(complex_there.apply_complex, "__defaults__", (torch.cdouble,))
     yield request.param
     torch.set_default_dtype(before)
 
@@ -38,7 +40,10 @@ def pair(team, dtype, shape, cut, **options):
     torch.manual_seed(1)
     there = theirs.FNO(in_channels=shape[1], **options)
     cuts = [cut.index(i) if i in cut else None for i in range(len(shape))]
-    here = NeuralOperator(ri.Space(ri.Partition(team, GRIDS[team.size]), shape, dtype, cuts=cuts), **options)
+    if options.pop("complex_data", False):
+        dtype = {"float64": "complex128", "float32": "complex64"}[dtype]
+    X = ri.Space(ri.Partition(team, GRIDS[team.size]), shape, dtype, cuts=cuts, field="real")
+    here = NeuralOperator(X, **options)
     load_neural_operator(here, arrays(there.state_dict()))
     return here, there
 
@@ -58,7 +63,7 @@ def gaps(here, there):
     assert set(expected) == set(gradients)
     found = {"value": relative(whole(here.range, y), value.detach()), "x": relative(whole(here.domain, dx), exact[0])}
     sizes = {name: np.max(np.abs(g)) for name, g in expected.items()}
-    least = SMALL[here.domain.dtype.name] * max(sizes.values())
+    least = SMALL[np.zeros(0, here.domain.dtype).real.dtype.name] * max(sizes.values())
     for name, g in gradients.items():
         gap = np.max(np.abs(whole(here.parameter_spaces[name], g) - expected[name]))
         found[name] = gap / max(sizes[name], least)
@@ -97,6 +102,14 @@ CASES = {  # shape, the two axes that are cut, options
     "batch norm": ((3, 1, 8, 6), (0, 2), plain((4, 4), norm="batch_norm")),
     "padding": ((2, 1, 8, 6), (2, 3), plain((4, 4), domain_padding=0.2)),
     "padding of one axis, to an odd length": ((2, 1, 7, 6), (2, 3), plain((4, 4), domain_padding=[0.0, 0.25])),
+    "complex, 1-d": ((2, 1, 9), (0, 2), plain((4,), complex_data=True)),
+    "complex, 2-d": ((2, 1, 8, 6), (2, 3), plain((4, 3), complex_data=True, norm="group_norm")),
+    "complex, 2-d, odd, all modes": ((1, 2, 5, 7), (2, 3), plain((5, 7), complex_data=True, domain_padding=0.2)),
+    "complex, 3-d, other skips": (
+        (1, 1, 4, 5, 6),
+        (2, 3),
+        plain((4, 3, 4), complex_data=True, fno_skip="soft-gating", channel_mlp_skip=None, norm="instance_norm"),
+    ),
     "padding in 3-d, four layers": ((1, 1, 6, 5, 4), (2, 3), plain((4, 3, 4), domain_padding=0.25, n_layers=4)),
 }
 

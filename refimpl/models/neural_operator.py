@@ -8,15 +8,19 @@ Definition   With g the GELU, M MLPs of two linear layers along the channels wit
                  y = M_out E* h
              In the last block both outer g are left out. A skip is a matrix along the channels ("linear"), a number for each
              ("soft-gating"), the "identity", or none; N is a norm or nothing.
-Modes        ``n_modes`` counts as there: n frequencies of a full axis, -(n // 2) .. (n - 1) // 2, and n // 2 + 1 of the last.
+Complex x    Then the real and the imaginary part pass through each of two M, A, G and N (ComplexValued), g acts on each part, b
+             is added to the real one, and no axis of S is the real one. X has field "real", since g is not analytic.
+Modes        ``n_modes`` counts as there: n frequencies of a full axis, -(n // 2) .. (n - 1) // 2, and n // 2 + 1 of the real.
              So an even n is twice FNO's m. R holds them in FNO's order: 0 and up, then the negative ones.
-Spaces       x real (batch, channels, N_1, .., N_d) -> y (batch, out_channels, N_1, .., N_d), on one grid that may cut the batch
+Spaces       x (batch, channels, N_1, .., N_d) -> y (batch, out_channels, N_1, .., N_d), on one grid that may cut the batch
              and the space axes. What is padded has balanced blocks of its own.
 Jacobian     That of the composition: see layers/compose.py.
 Cost         As FNO; E and E* move the cells that change their owner.
 Trap         There the spectrum is centred by fftshift, and moved back by fftshift again, which on an odd number of points is
              not its inverse: what comes from frequency f goes to f - 1, on every full axis of odd length. Weights were trained
-             so, and so the same is done here. On axes of even length (padding included) nothing moves.
+             so, and so the same is done here. On axes of even length (padding included) nothing moves. Of complex data the last
+             axis is centred but not moved back, so it keeps its most negative frequencies, and puts them at 0 and up; in 1-d,
+             where nothing is centred, it keeps 0 and up.
 Reference    Kossaifi et al., "A library for learning neural operators", arXiv 2412.10354, and version 2.0.0 of the package;
              Li et al., arXiv 2010.08895.
 """
@@ -32,22 +36,28 @@ from ..layers import (
     Apply,
     BatchNorm,
     ChannelAffine,
+    ChannelMLP,
+    ComplexValued,
     Graph,
     GridEmbedding,
     GroupNorm,
+    Identity,
     InstanceNorm,
     Layer,
     Linear,
+    Separately,
     Sequential,
     SpectralConvolution,
     chain,
 )
+from ..layers.complex_valued import real_space
 from ..movement import Padding, Restriction
 from ..partition import whole_numbers
 from ..space import Space
 
-Makers = dict[str, Callable[[Space], Layer]]
-NORMS: dict[str | None, Callable[[Space], Layer]] = {
+Make = Callable[[Space], Layer]
+Makers = dict[str, Make]
+NORMS: dict[str | None, Make] = {
     "instance_norm": partial(InstanceNorm, affine=False),
     "group_norm": GroupNorm,
     "batch_norm": BatchNorm,
@@ -56,7 +66,7 @@ SKIPS = ("linear", "soft-gating", "identity", None)
 
 
 class NeuralOperator(Sequential):
-    """The network on the real space ``X``: (batch, channels, N_1, .., N_d). Options have neuraloperator's names and defaults.
+    """The network on the space ``X``: (batch, channels, N_1, .., N_d). Options have neuraloperator's names and defaults.
 
     ``domain_padding``: the share of its length by which each axis is padded on both sides, or one share for each axis.
     Raises ValueError where an option does not fit, the grid cuts the channels, or an axis does not hold its modes.
@@ -87,9 +97,10 @@ class NeuralOperator(Sequential):
         )
         lifting, projection = int(lifting_channel_ratio * width), int(projection_channel_ratio * width)
         inner = round(channel_mlp_expansion * width) if use_channel_mlp else 0
-        if X.ndim != len(n_modes) + 2 or X.dtype.kind != "f" or X.shape[1] < 1:
+        if X.ndim != len(n_modes) + 2 or X.field != "real" or X.shape[1] < 1:
             raise ValueError(
-                f"NeuralOperator: n_modes {n_modes} need a real tensor (batch, channels, .., ..), got {X!r}"
+                f"NeuralOperator: n_modes {n_modes} need a tensor (batch, channels, {len(n_modes)} axes), complex ones with "
+                f'field="real", got {X!r} with field="{X.field}"'
             )
         if min(width, out, n_layers, projection, inner if use_channel_mlp else 1, *n_modes) < 1 or lifting < 0:
             raise ValueError("NeuralOperator: expected at least one of all channels, layers and modes")
@@ -100,7 +111,7 @@ class NeuralOperator(Sequential):
             )
         seeds, widths = count(1000 * seed), padding_widths(X, domain_padding)
         makers: Makers = {"grid": GridEmbedding} if positional_embedding else {}
-        lifted = chain(X, makers | channel_mlp("lifting", lifting, width, seeds))
+        lifted = chain(X, makers | {"lifting": partial(both, make=channel_mlp(lifting, width, seeds))})
         H = list(lifted.values())[-1].range
         inside = [(a, a + n) for (a, _), n in zip(widths, H.shape, strict=True)]
         makers = {"pad": lambda Y: Apply(Padding(Y, widths))}
@@ -112,7 +123,8 @@ class NeuralOperator(Sequential):
         makers["unpad"] = lambda Y: Apply(Restriction(Y, inside, dict(enumerate(H.blocks))))
         if not any(map(any, widths)):
             del makers["pad"], makers["unpad"]
-        super().__init__(lifted | chain(H, makers | channel_mlp("projection", projection, out, seeds)))
+        makers["projection"] = partial(both, make=channel_mlp(projection, out, seeds))
+        super().__init__(lifted | chain(H, makers))
 
 
 def block(
@@ -128,59 +140,83 @@ def block(
     modes, onto = spectrum(Y, n_modes)
     nodes: dict[str, tuple[Layer, Sequence[str]]] = {
         "spectral": (SpectralConvolution(Y, modes, seed=next(seeds), onto=onto), ["x"]),
-        "bias": (ChannelAffine(Y, weight=False), ["spectral"]),
+        "bias": (bias(Y), ["spectral"]),
     }
     added = ["bias"]
 
-    def then(name: str, layer: Callable[[Space], Layer]) -> None:
+    def then(name: str, layer: Layer) -> None:
         """The layer of the sum of what has been added, in place of it."""
-        Z = nodes[added[0]][0].range
-        nodes[name], added[:] = (layer(Z), list(added)), [name]
+        nodes[name], added[:] = (layer, list(added)), [name]
 
     def plus_skip(name: str, kind: str | None) -> None:
         if kind == "identity":
             added.append("x")
         elif kind is not None:
-            nodes[name] = (skip(Y, kind, seeds), ["x"])
+            nodes[name] = (both(Y, skip(kind, seeds)), ["x"])
             added.append(name)
 
     if norm:
-        then("norm0", NORMS[norm])
+        then("norm0", both(Y, NORMS[norm]))
     plus_skip("skip", skips[0])
     if not last:
-        then("gelu0", GELU)
+        then("gelu0", gelu(Y))
     if inner:
-        for name, make in channel_mlp("mlp", inner, Y.shape[1], seeds).items():
-            then(name, make)
+        then("mlp", both(Y, channel_mlp(inner, Y.shape[1], seeds)))
         plus_skip("gate", skips[1])
     if norm:
-        then("norm1", NORMS[norm])
+        then("norm1", both(Y, NORMS[norm]))
     if not last:
-        then("gelu1", GELU)
+        then("gelu1", gelu(Y))
     return Graph(nodes, outputs=added)
 
 
-def skip(Y: Space, kind: str, seeds: Iterator[int]) -> Layer:
+def both(Y: Space, make: Make) -> Layer:
+    """The layer on a real space; on a complex one, two of it."""
+    if Y.dtype.kind == "f":
+        return make(Y)
+    return ComplexValued(Y, {"fr": make(real_space(Y)), "fi": make(real_space(Y))})
+
+
+def gelu(Y: Space) -> Layer:
+    """g; of a complex number, of both parts."""
+    if Y.dtype.kind == "f":
+        return GELU(Y)
+    return Separately(Y, {"re": GELU(real_space(Y)), "im": GELU(real_space(Y))})
+
+
+def bias(Y: Space) -> Layer:
+    """A real number added to each channel."""
+    if Y.dtype.kind == "f":
+        return ChannelAffine(Y, weight=False)
+    return Separately(Y, {"re": ChannelAffine(real_space(Y), weight=False), "im": Identity(real_space(Y))})
+
+
+def skip(kind: str, seeds: Iterator[int]) -> Make:
     if kind not in SKIPS:
         raise ValueError(f"NeuralOperator: expected a skip of {', '.join(map(repr, SKIPS))}, got {kind!r}")
     if kind == "linear":
-        return Linear(Y, Y.shape[1], bias=False, seed=next(seeds))
-    return ChannelAffine(Y, bias=False)
+        return lambda Y: Linear(Y, Y.shape[1], bias=False, seed=next(seeds))
+    return lambda Y: ChannelAffine(Y, bias=False)
 
 
-def channel_mlp(name: str, inner: int, out: int, seeds: Iterator[int]) -> Makers:
-    """Linear, GELU, linear along the channels; without inner channels one linear layer."""
-    if not inner:
-        return {f"{name}0": partial(Linear, out=out, seed=next(seeds))}
-    first, second = (partial(Linear, out=n, seed=next(seeds)) for n in (inner, out))
-    return {f"{name}0": first, f"{name}_gelu": GELU, f"{name}1": second}
+def channel_mlp(inner: int, out: int, seeds: Iterator[int]) -> Make:
+    """M; without inner channels one linear layer."""
+    widths = {"fc0": inner, "fc1": out} if inner else {"fc0": out}
+
+    def make(Y: Space) -> Layer:
+        return ChannelMLP(Y, widths, seed=min([next(seeds) for _ in widths]))  # a seed for each map
+
+    return make
 
 
 def spectrum(Y: Space, n_modes: Sequence[int]) -> tuple[list[list[int]], list[list[int]]]:
     """The frequencies that are kept, and those at which their products are put; see the trap."""
-    kept = [[*range((n + 1) // 2), *range(-(n // 2), 0)] for n in n_modes[:-1]] + [list(range(n_modes[-1] // 2 + 1))]
-    onto = [[f - N % 2 for f in row] for row, N in zip(kept[:-1], Y.shape[2:-1], strict=True)] + kept[-1:]
-    return kept, onto
+    *sides, last = Y.shape[2:]
+    kept = [[*range((n + 1) // 2), *range(-(n // 2), 0)] for n in n_modes[:-1]]
+    onto = [[f - N % 2 for f in row] for row, N in zip(kept, sides, strict=True)]
+    up = list(range(n_modes[-1] if Y.dtype.kind == "c" else n_modes[-1] // 2 + 1))
+    centred = last // 2 if Y.dtype.kind == "c" and sides else 0
+    return [*kept, [f - centred for f in up]], [*onto, up]
 
 
 def padding_widths(X: Space, domain_padding: float | Sequence[float] | None) -> list[tuple[int, int]]:

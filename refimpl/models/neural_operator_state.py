@@ -3,10 +3,9 @@
 Definition   There a spectral weight is (in, out, k_1, .., k_d) with the frequencies of its full axes in order, the negative
              ones first; here (k_1, .., k_d, in, out) with 0 first. Its matrices along channels are convolutions (out, in, 1),
              and numbers for each channel have ones for all other axes.
-Names        lifting.fcs.i and projection.fcs.i are our lifting{i} and projection{i}; in fno_blocks convs.k, fno_skips.k,
-             channel_mlp.k.fcs.i, channel_mlp_skips.k and norm.{2k + j} are block{k}'s spectral and bias, skip, mlp{i}, gate and
-             norm{j}.
-Not read     Factorised and separable spectral weights, complex data, and "ada_in" norms: networks that ours is not.
+Names        lifting.fcs.i and projection.fcs.i are our lifting.fc{i} and projection.fc{i}; in fno_blocks convs.k, fno_skips.k,
+             channel_mlp.k, channel_mlp_skips.k and norm.{2k + j} are block{k}'s spectral and bias, skip, mlp, gate and norm{j}.
+Not read     Factorised and separable spectral weights, and "ada_in" norms: networks that ours is not.
 Reference    https://github.com/neuraloperator/neuraloperator, version 2.0.0.
 """
 
@@ -32,19 +31,20 @@ def modes_first(w: HostArray) -> HostArray:
 Convert = Callable[[HostArray], HostArray]
 matrix: Convert = lambda w: w[..., 0]
 vector: Convert = np.ravel
-NAMES: dict[str, tuple[str, Convert]] = {  # their name, with {k} for a block and {i} for a layer -> ours, and how
-    r"(lifting|projection)\.fcs\.(\d)\.weight": (r"\1\2.W", matrix),
-    r"(lifting|projection)\.fcs\.(\d)\.bias": (r"\1\2.b", vector),
+P = r"((?:fr\.|fi\.)?)"  # of complex data, one of two layers
+NAMES: dict[str, tuple[str, Convert]] = {  # theirs -> ours, and how
+    rf"(lifting|projection)\.{P}fcs\.(\d)\.weight": (r"\1.\2fc\3.W", matrix),
+    rf"(lifting|projection)\.{P}fcs\.(\d)\.bias": (r"\1.\2fc\3.b", vector),
     r"fno_blocks\.convs\.(\d+)\.weight(\.tensor)?": (r"block\1.spectral.R", modes_first),
     r"fno_blocks\.convs\.(\d+)\.bias": (r"block\1.bias.b", vector),
-    r"fno_blocks\.fno_skips\.(\d+)\.conv\.weight": (r"block\1.skip.W", matrix),
-    r"fno_blocks\.fno_skips\.(\d+)\.weight": (r"block\1.skip.w", vector),
-    r"fno_blocks\.channel_mlp\.(\d+)\.fcs\.(\d)\.weight": (r"block\1.mlp\2.W", matrix),
-    r"fno_blocks\.channel_mlp\.(\d+)\.fcs\.(\d)\.bias": (r"block\1.mlp\2.b", vector),
-    r"fno_blocks\.channel_mlp_skips\.(\d+)\.conv\.weight": (r"block\1.gate.W", matrix),
-    r"fno_blocks\.channel_mlp_skips\.(\d+)\.weight": (r"block\1.gate.w", vector),
-    r"fno_blocks\.norm\.(\d+)\.(?:norm\.)?weight": (r"norm\1.w", vector),
-    r"fno_blocks\.norm\.(\d+)\.(?:norm\.)?bias": (r"norm\1.b", vector),
+    rf"fno_blocks\.fno_skips\.(\d+)\.{P}conv\.weight": (r"block\1.skip.\2W", matrix),
+    rf"fno_blocks\.fno_skips\.(\d+)\.{P}weight": (r"block\1.skip.\2w", vector),
+    rf"fno_blocks\.channel_mlp\.(\d+)\.{P}fcs\.(\d)\.weight": (r"block\1.mlp.\2fc\3.W", matrix),
+    rf"fno_blocks\.channel_mlp\.(\d+)\.{P}fcs\.(\d)\.bias": (r"block\1.mlp.\2fc\3.b", vector),
+    rf"fno_blocks\.channel_mlp_skips\.(\d+)\.{P}conv\.weight": (r"block\1.gate.\2W", matrix),
+    rf"fno_blocks\.channel_mlp_skips\.(\d+)\.{P}weight": (r"block\1.gate.\2w", vector),
+    rf"fno_blocks\.norm\.(\d+)\.{P}(?:norm\.)?weight": (r"norm\1.\2w", vector),
+    rf"fno_blocks\.norm\.(\d+)\.{P}(?:norm\.)?bias": (r"norm\1.\2b", vector),
     r"fno_blocks\.norm\.(\d+)\.norm\.running_mean": (r"norm\1.mean", vector),
     r"fno_blocks\.norm\.(\d+)\.norm\.running_var": (r"norm\1.variance", vector),
 }
@@ -62,11 +62,14 @@ def load_neural_operator(model: NeuralOperator, state: StateDict | str | Path) -
 
 def neural_operator_weights(state: StateDict | str | Path) -> dict[str, HostArray]:
     """Global arrays for ``NeuralOperator.load_state``. ValueError where a name is none of a network that ours is."""
+    arrays = read_state(state)
     weights = {}
-    for name, array in read_state(state).items():
+    for name, array in arrays.items():
         if not name.endswith("num_batches_tracked"):
             ours, convert = renamed(name)
             weights[ours] = convert(array)
+    if any(".fr." in name for name in arrays):  # of complex data the real part has the bias
+        weights = {name.replace(".bias.b", ".bias.re.b"): array for name, array in weights.items()}
     return weights
 
 
@@ -80,4 +83,4 @@ def renamed(name: str) -> tuple[str, Convert]:
                 f"block{int(number) // 2}.norm{int(number) % 2}.{key}" if number.isdigit() else match.expand(template)
             )
             return ours, convert
-    raise ValueError(f"neural_operator_weights: {name} is no weight of a dense, real FNO of neuraloperator 2.0.0")
+    raise ValueError(f"neural_operator_weights: {name} is no weight of a dense FNO of neuraloperator 2.0.0")
