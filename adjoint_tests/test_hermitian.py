@@ -28,7 +28,7 @@ def test_it_is_an_orthogonal_projection_and_the_inverse_sees_no_difference(team,
     assert_close(X, inverse(T, y), whole(X, inverse(T, z)))
 
 
-@pytest.mark.parametrize("sides", [(8,), (7,), (6, 8), (4, 7), (4, 2, 6)])
+@pytest.mark.parametrize("sides", [(8,), (7,), (6, 8), (4, 2, 7)])
 def test_of_all_frequencies_it_makes_those_of_the_tensor_that_irfftn_gives(team, sides):
     """Numbers of points that are even, so that all frequencies of the full axes are kept."""
     a, b = GRIDS[team.size]
@@ -43,7 +43,7 @@ def test_of_all_frequencies_it_makes_those_of_the_tensor_that_irfftn_gives(team,
     assert_honest(P)
 
 
-@pytest.mark.parametrize("modes, lost", [((2, 3), 4), ((1, 2), 1), (([1, -1, 2], [3, 0]), 6), (([0, 1], [1, 2]), 0)])
+@pytest.mark.parametrize("modes, lost", [((1, 2), 1), (([1, -1, 2], [3, 0]), 6)])
 def test_all_that_the_inverse_does_not_see_is_taken_away(team, modes, lost):
     """The trace of a projection is its rank, and here that of the inverse, which is the adjoint times a diagonal matrix."""
     X = ri.Space(ri.Partition(team, (1, 1, *GRIDS[team.size])), (1, 1, 4, 6))
