@@ -2,8 +2,8 @@
 
 block   one layer g(A h + S h) against neuralop's FNOBlocks (linear skip, no channel MLP), forward and forward + adjoint.
         Targets: forward 1.0, 1.5, 2.0 and forward + adjoint 1.5, 2.0, 2.5 times as fast in 2, 3 and 4 dimensions.
-step    our FNO, a relative L2 loss and Adam against the same network of torch.fft, torch's autograd and torch's Adam.
-        Target 2 in 3 and 4 dimensions.
+step    a relative L2 loss, its gradients and Adam: NeuralOperator against neuralop's FNO as it comes, target 2 in 3 and 4
+        dimensions; and our FNO against the same network of torch.fft and autograd, without a target.
 memory  the most memory of a step, in a process of its own: what it has above what it had before the first step.
 
 The weights of both sides are the same, and so are the results up to float32's round-off: they are compared first.
@@ -34,7 +34,7 @@ from threadpoolctl import threadpool_limits
 
 import refimpl as ri
 from refimpl.layers import FourierBlock, RelativeL2
-from refimpl.models import FNO
+from refimpl.models import FNO, NeuralOperator, load_neural_operator
 from refimpl.training.optimizers import AdamW
 
 BLOCKS = (  # batch, width, sides, modes, targets of forward and of forward + adjoint
@@ -82,15 +82,51 @@ def blocks(comm: MPI.Comm) -> Iterator[Case]:
 
 def steps(comm: MPI.Comm) -> Iterator[Case]:
     for width, sides, modes in STEPS:
-        ours, theirs = our_step(comm, width, sides, modes), torch_step(comm, width, sides, modes)
-        name = f"step, {len(sides)}-D, width {width}, {' x '.join(map(str, sides))}, modes {modes}, 4 blocks"
-        compare(name, [np.array(ours()) for _ in range(3)], [np.array(theirs()) for _ in range(3)])
-        yield Case(name, {"refimpl": ours, "torch.fft": theirs}, {"torch.fft": 2.0})
+        setting = f"{len(sides)}-D, width {width}, {' x '.join(map(str, sides))}, modes {modes}, 4 blocks"
+        F, x, target = neural_operator(comm, width, sides, modes)
+        theirs, peer = neuralop_network(F, width, modes), f"neuralop {version_of('neuraloperator')}"
+        pair = our_step(F, x, target), torch_step(theirs, x, target)
+        compare(setting, *([np.array(step()) for _ in range(3)] for step in pair))
+        yield Case(f"step, NeuralOperator, {setting}", {"refimpl": pair[0], peer: pair[1]}, {peer: 2.0})
+        pair = tuple(dfno_step(comm, who, width, sides, modes) for who in ("refimpl", "torch.fft"))
+        compare(setting, *([np.array(step()) for _ in range(3)] for step in pair))
+        yield Case(f"step, FNO, {setting}", {"refimpl": pair[0], "torch.fft": pair[1]})
 
 
-def our_step(comm: MPI.Comm, width: int, sides: tuple, modes: tuple, blocks: int = 4) -> Work:
+def dfno_step(comm: MPI.Comm, who: str, width: int, sides: tuple, modes: tuple, blocks: int = 4) -> Work:
+    """A step of our FNO, or of the same network of torch.fft."""
+    X = space(comm, (1, 1, *sides[:-1], 1))
+    F = FNO(X, width, modes, blocks, out_timesteps=sides[-1])
+    x, target = X.random(1), F.range.random(2)
+    if who == "refimpl":
+        return our_step(F, x, target)
+    return torch_step(Network(weights_of(F), sides, modes), x, target)
+
+
+def neural_operator(
+    comm: MPI.Comm, width: int, sides: tuple, modes: tuple
+) -> tuple[NeuralOperator, np.ndarray, np.ndarray]:
+    X = space(comm, (1, 3, *sides))
+    F = NeuralOperator(X, theirs_of(modes), width)
+    return F, X.random(1), F.range.random(2)
+
+
+def neuralop_network(F: NeuralOperator, width: int, modes: tuple) -> torch.nn.Module:
+    """Their network, whose weights ours gets."""
+    from neuralop.models import FNO as Theirs
+
+    theirs = Theirs(theirs_of(modes), F.domain.shape[1], F.range.shape[1], width)
+    load_neural_operator(F, theirs.state_dict())
+    return theirs
+
+
+def theirs_of(modes: tuple[int, ...]) -> tuple[int, ...]:
+    """As neuralop counts modes."""
+    return (*(2 * m for m in modes[:-1]), 2 * (modes[-1] - 1))
+
+
+def our_step(F: Any, x: np.ndarray, target: np.ndarray) -> Work:
     """One step of Adam: the loss."""
-    F, x, target = network(comm, width, sides, modes, blocks)
     loss, adam, t = RelativeL2(F.range), AdamW(), 0
     moments = adam.start(F.parameters)
 
@@ -106,9 +142,7 @@ def our_step(comm: MPI.Comm, width: int, sides: tuple, modes: tuple, blocks: int
     return step
 
 
-def torch_step(comm: MPI.Comm, width: int, sides: tuple, modes: tuple, blocks: int = 4) -> Work:
-    F, x, target = network(comm, width, sides, modes, blocks)
-    theirs = Network(weights_of(F), sides, modes)
+def torch_step(theirs: torch.nn.Module, x: np.ndarray, target: np.ndarray) -> Work:
     adam = torch.optim.Adam(theirs.parameters(), lr=1e-3)
     tx, t = torch.from_numpy(x), torch.from_numpy(target)
 
@@ -122,18 +156,12 @@ def torch_step(comm: MPI.Comm, width: int, sides: tuple, modes: tuple, blocks: i
     return step
 
 
-def network(comm: MPI.Comm, width: int, sides: tuple, modes: tuple, blocks: int) -> tuple[FNO, np.ndarray, np.ndarray]:
-    X = space(comm, (1, 1, *sides[:-1], 1))
-    F = FNO(X, width, modes, blocks, out_timesteps=sides[-1])
-    return F, X.random(1), F.range.random(2)
-
-
 def neuralop_block(F: FourierBlock, modes: tuple[int, ...]) -> torch.nn.Module:
     """Their layer with our weights: the last, which has no GELU, and one behind it (without MLP, theirs has two)."""
     from neuralop.layers.fno_block import FNOBlocks
 
-    width, n = F.domain.shape[1], [2 * m for m in modes[:-1]] + [2 * (modes[-1] - 1)]
-    theirs = FNOBlocks(width, width, n, n_layers=1, use_channel_mlp=False, fno_skip="linear")
+    width = F.domain.shape[1]
+    theirs = FNOBlocks(width, width, theirs_of(modes), n_layers=1, use_channel_mlp=False, fno_skip="linear")
     R = np.moveaxis(F.parameters["spectral.R"], (-2, -1), (0, 1))
     for axis, m in enumerate(modes[:-1], start=2):
         R = np.roll(R, m, axis)  # theirs begin at the lowest negative frequency
@@ -213,10 +241,9 @@ def peak_of(who: str, blocks: int) -> float:
 def peak(who: str, blocks: int) -> float:
     """MiB, in this process."""
     width, sides, modes = STEPS[1]
-    make = {"refimpl": our_step, "torch.fft": torch_step}[who]
-    make(MPI.COMM_WORLD, 2, (4, 4, 4, 4), (2, 2, 2, 2))()  # what is loaded late is not counted
+    dfno_step(MPI.COMM_WORLD, who, 2, (4, 4, 4, 4), (2, 2, 2, 2), 1)()  # what is loaded late is not counted
     before = most_memory()
-    step = make(MPI.COMM_WORLD, width, sides, modes, blocks)
+    step = dfno_step(MPI.COMM_WORLD, who, width, sides, modes, blocks)
     for _ in range(3):
         step()
     return (most_memory() - before) / 1024
