@@ -19,6 +19,7 @@ COMMANDS = {
     "predict": "predict new cases with a trained surrogate",
     "evaluate": "compare a trained surrogate with the simulator on unseen cases",
     "verify": "dot tests of every operator and layer on the ranks at hand",
+    "scaling": "memory, messages and time of an FNO on many ranks, predicted",
 }
 RANK_NAMES = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK")  # one of them is set by each mpiexec
 MISTAKES = (ValueError, OSError, ArithmeticError, RuntimeError, MemoryError)
