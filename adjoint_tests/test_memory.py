@@ -82,6 +82,17 @@ def test_primitives_are_these_matrices(team):
             assert np.linalg.norm(matrix, 2) <= operator.norm_bound * (1 + 1e-15)
 
 
+@pytest.mark.parametrize("primitive", [Add, Clear, Copy, Move])
+@pytest.mark.parametrize("side", ["forward", "adjoint"])
+def test_a_wrong_piece_on_one_rank_is_the_same_error_on_all(team, primitive, side):
+    M = pieces(team, {"a": (0, 3), "b": (0, 3)})
+    A, x = primitive(M, *("ab" if primitive is not Clear else "a")), M.zeros()
+    if team.rank == 0:
+        x |= {"a": M["a"].adopt(np.zeros(4))}
+    text = same_text(team, lambda: getattr(A, side)(x))
+    assert f"{primitive.__name__}, block a on rank 0: expected float64[3], got float64[4]" in text
+
+
 def test_the_bound_of_add_is_its_norm_also_where_the_target_has_copies(team):
     copies = ri.Space(ri.Partition(team, (team.size,)), (2,), cuts=(None,))
     for M in (pieces(team, {"a": (0, 1), "b": (0, 1)}), ri.Product({"a": piece(team, 0), "b": copies})):

@@ -39,7 +39,8 @@ def test_the_sum_of_the_ranks_numbers_is_on_rank_0(team):
 @pytest.mark.mpi(min_size=3)
 def test_blocks_of_different_indices_are_not_added(team):
     Y = ri.Space(ri.Partition(team, (3,)), (12,))
-    assert "cut the tensor" in same_text(team, lambda: ri.SumReduce(Y, ri.Partition(team, (1,))))
+    for X in (Y, ri.Space(ri.Partition(team, (2,)), (12,))):
+        assert "cut the tensor" in same_text(team, lambda X=X: ri.SumReduce(X, ri.Partition(team, (1,))))
     for grid in ((2,), (1, 1)):
         text = same_text(team, lambda grid=grid: ri.SumReduce(Y, ri.Partition(team, grid)))
         assert text.startswith(f"SumReduce: the copies on the grid (3,) cannot be summed onto {grid}")

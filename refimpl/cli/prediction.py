@@ -20,8 +20,6 @@ from dataclasses import dataclass
 from math import ceil, log2, prod
 from typing import Any
 
-import numpy as np
-
 from ..layers import ChannelMLP, FourierBlock, Layer, Linear
 from ..layers.compose import Graph
 from ..layers.fourier import SpectralConvolution, TruncatedFourier
@@ -248,7 +246,7 @@ def nbytes(X: Space) -> int:
 
 
 def size_of_one(block: Any) -> int:
-    return int(np.prod(block.shape)) * block.dtype.itemsize
+    return prod(block.shape) * block.dtype.itemsize
 
 
 def size_of(blocks: Any) -> int:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-
-import numpy as np
+from math import isfinite
 
 from ..layers import PlumeL2, RelativeH1, RelativeL2
 from ..layers.losses import Loss
@@ -47,7 +46,7 @@ class Training:
     def __post_init__(self) -> None:
         if min(self.epochs, self.save_every) < 1 or self.warmup < 0:
             raise ValueError("Training: epochs and save_every must be at least 1, and warmup at least 0")
-        if not (self.rate > 0 and self.limit > 0 and self.weight_decay >= 0 and np.isfinite(self.rate + self.limit)):
+        if not (self.rate > 0 and self.limit > 0 and self.weight_decay >= 0 and isfinite(self.rate + self.limit)):
             raise ValueError("Training: rate and limit must be positive and finite, weight_decay not negative")
         if self.seed < 0:
             raise ValueError(f"training: seed must be at least 0, got {self.seed}")
