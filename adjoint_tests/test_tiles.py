@@ -93,20 +93,6 @@ def test_a_jacobian_stays_at_its_point_when_the_weights_change(team, make):
 
 
 @LAYERS
-def test_the_number_of_threads_does_not_change_a_bit(team, make, monkeypatch):
-    X = space(team)
-    F, x, dy = make(X), X.random(1), make(X).range.random(2)
-    monkeypatch.setattr(tiles, "TILE", 20)
-    results = []
-    for threads in (1, 3):
-        monkeypatch.setattr(tiles.Blas, "threads", lambda self, threads=threads: threads)
-        y, J = F.linearize(x)
-        dx, gradients = J.adjoint(dy)
-        results.append([y, dx, J.forward(x, gradients), *gradients.values()])
-    assert all(np.array_equal(a, b) for a, b in zip(*results, strict=True))
-
-
-@LAYERS
 def test_frozen_it_is_the_same_map(team, make):
     X = space(team)
     F, x = make(X), X.random(1)

@@ -13,9 +13,8 @@ Reference    Li et al., arXiv 2010.08895 (lifting and projection).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Any
 
 import numpy as np
 
@@ -25,7 +24,7 @@ from .compose import Sequential, chain, part
 from .layer import Blocks, Layer
 from .linear import Linear
 from .pointwise import GELU, gelu, gelu_slope
-from .tiles import each_tile, points
+from .tiles import points, tiles
 
 Weights = list[tuple[Array, Array]]
 
@@ -59,25 +58,18 @@ class ChannelMLP(Sequential):
         def tangent(dx: Array, d: Blocks) -> Array:
             dh, changes = points(dx), self._weights(d)
             dy = np.empty((len(h), self.range.shape[1], h.shape[2]), h.dtype)
-
-            def tile(b: int, at: slice) -> None:
+            for b, at in self._tiles(h):
                 dy[b, :, at] = self._forth(dh[b, :, at], h[b, :, at], weights, changes)
-
-            self._over(h, tile)
             return dy.reshape(self.range.local_shape)
 
         def adjoint(dy: Array) -> tuple[Array, Blocks]:
             da, dx = points(dy), np.empty_like(h)
-
-            def tile(b: int, at: slice) -> list[np.ndarray]:
-                dx[b, :, at], sums = self._back(da[b, :, at], h[b, :, at], weights)
-                return sums
-
-            zeros = [np.zeros((len(W), W.shape[1] + 1)) for W, _ in weights]
-            totals = [sum(parts, zero) for zero, *parts in zip(zeros, *self._over(h, tile), strict=True)]
+            sums = [(np.zeros(W.shape), np.zeros(b.shape)) for W, b in weights]
+            for b, at in self._tiles(h):
+                dx[b, :, at] = self._back(da[b, :, at], h[b, :, at], weights, sums)
             gradients: Blocks = {}
-            for name, linear, total in zip(self.names, self.linears, totals, strict=True):
-                parts = {"W": total[:, :-1].astype(h.dtype), "b": total[:, -1].astype(h.dtype)}
+            for name, linear, (dW, db) in zip(self.names, self.linears, sums, strict=True):
+                parts = {"W": dW.astype(h.dtype), "b": db[:, 0].astype(h.dtype)}
                 gradients |= {f"{name}.{key}": B.adjoint(parts[key]) for key, B in linear.broadcasts.items()}
             return dx.reshape(x.shape), gradients
 
@@ -90,11 +82,8 @@ class ChannelMLP(Sequential):
 
     def _all_points(self, h: np.ndarray, weights: Weights) -> np.ndarray:
         y = np.empty((len(h), self.range.shape[1], h.shape[2]), h.dtype)
-
-        def tile(b: int, at: slice) -> None:
+        for b, at in self._tiles(h):
             y[b, :, at] = self._through(h[b, :, at], weights)[-1][1]
-
-        self._over(h, tile)
         return y.reshape(self.range.local_shape)
 
     def _through(self, a: np.ndarray, weights: Weights) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -115,15 +104,16 @@ class ChannelMLP(Sequential):
             a, da = after, gelu_slope(u) * du if self._has_gelu(k) else du
         return da
 
-    def _back(self, da: np.ndarray, x: np.ndarray, weights: Weights) -> tuple[np.ndarray, list[np.ndarray]]:
-        """dx of a tile, and (dW_k, db_k) side by side for each k:  du_k = g'(u_k) da_k,  da_{k-1} = W_k* du_k."""
-        steps, sums = self._through(x, weights), []
+    def _back(self, da: np.ndarray, x: np.ndarray, weights: Weights, sums: Weights) -> np.ndarray:
+        """dx of a tile, and its part of each dW_k and db_k added to ``sums``:  du_k = g'(u_k) da_k,  da_{k-1} = W_k* du_k."""
+        steps = self._through(x, weights)
         before = [x, *(a for _, a in steps[:-1])]
         for k in reversed(range(len(steps))):
             du = gelu_slope(steps[k][0]) * da if self._has_gelu(k) else da
-            sums.append(np.hstack([du @ before[k].T, du.sum(axis=1, keepdims=True)]))
+            sums[k][0][...] += du @ before[k].T
+            sums[k][1][...] += du.sum(axis=1, keepdims=True)
             da = weights[k][0].T @ du
-        return da, sums[::-1]
+        return da
 
     def _weights(self, parameters: Blocks) -> Weights:
         """W_k, and b_k as a column, on every rank."""
@@ -132,7 +122,6 @@ class ChannelMLP(Sequential):
     def _has_gelu(self, k: int) -> bool:
         return self.activated or k < len(self.linears) - 1
 
-    def _over(self, h: np.ndarray, tile: Callable[[int, slice], Any]) -> list[Any]:
-        """``tile(sample, points)`` for all of (batch, channels, points)."""
+    def _tiles(self, h: np.ndarray) -> Iterator[tuple[int, slice]]:
         widest = max(h.shape[1], *(linear.range.shape[1] for linear in self.linears))
-        return each_tile(len(h), h.shape[2], widest, tile)
+        return tiles(len(h), h.shape[2], widest)

@@ -16,10 +16,9 @@ Reference    Li et al., arXiv 2010.08895 (the block);  Grady et al., arXiv 2204.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from math import prod
-from typing import Any
 
 import numpy as np
 
@@ -30,7 +29,7 @@ from .fourier import SpectralConvolution
 from .layer import Blocks
 from .linear import Linear, adjoint_of
 from .pointwise import GELU, gelu, gelu_slope
-from .tiles import each_tile, points
+from .tiles import points, tiles
 
 
 class FourierBlock(Graph):
@@ -64,9 +63,12 @@ class FourierBlock(Graph):
             return self._over_points(gelu_slope, h, A, spectrum) * du
 
         def adjoint(dy: Array) -> tuple[Array, Blocks]:  # dh = A* du + S* du,  dA = B* (du h*),  dR = z* (D T du)
-            dh, dA, last = self._adjoint_over_points(contiguous(dy), h, A, spectrum)
-            dz = S.up.collect.forward(S.up.inner(last.reshape(len(last), *x.shape[:-1]))) * S.D
-            self._add(dh, self._by_rows(S.down.collect.adjoint(dz @ adjoint_of(R))))
+            dh, dA, last = self._adjoint_of_points(contiguous(dy), h, A, spectrum)
+            last = last.reshape(len(last), *x.shape[:-1])
+            dz = S.up.collect.forward(S.up.inner(last)) * S.D
+            q = self._by_rows(S.down.collect.adjoint(dz @ adjoint_of(R)))
+            for b, rows in over(dh):
+                dh[b, :, rows] += from_modes(self._F, q[:, b, :, rows])
             gradients = {"linear.W": self.linear.broadcasts["W"].adjoint(dA.astype(A.dtype))}
             return dh.reshape(x.shape), gradients | {"spectral.R": S.share.adjoint(adjoint_of(z) @ dz)}
 
@@ -80,34 +82,21 @@ class FourierBlock(Graph):
     def _over_points(self, function: Callable, h: np.ndarray, A: np.ndarray, spectrum: np.ndarray) -> np.ndarray:
         """g or g' of u = A h + Re F* q, as a block of the range."""
         y, q = np.empty_like(h), self._by_rows(spectrum)
-
-        def tile(b: int, rows: slice) -> None:
+        for b, rows in over(h):
             y[b, :, rows] = function(self._sum(h, A, q, b, rows))
-
-        over(h, tile)
         return y.reshape(self.range.local_shape)
 
-    def _adjoint_over_points(self, dy: np.ndarray, h: np.ndarray, A: np.ndarray, spectrum: np.ndarray) -> tuple:
+    def _adjoint_of_points(self, dy: np.ndarray, h: np.ndarray, A: np.ndarray, spectrum: np.ndarray) -> tuple:
         """A* du, du h* and F du, with du = g'(u) dy."""
         dy, q = dy.reshape(h.shape), self._by_rows(spectrum)
-        dh, last = np.empty_like(h), np.empty_like(q)
-
-        def tile(b: int, rows: slice) -> np.ndarray:
+        dh, dA, last = np.empty_like(h), np.zeros(A.shape), np.empty_like(q)
+        for b, rows in over(h):
             du = gelu_slope(self._sum(h, A, q, b, rows))
             du *= dy[b, :, rows]
+            dA += columns(du) @ columns(h[b, :, rows]).T
             dh[b, :, rows] = (A.T @ columns(du)).reshape(du.shape)
             last[:, b, :, rows] = to_modes(self._F, du)
-            return columns(du) @ columns(h[b, :, rows]).T
-
-        return dh, sum(over(h, tile), np.zeros(A.shape)), last
-
-    def _add(self, dh: np.ndarray, q: np.ndarray) -> None:
-        """dh += Re F* q."""
-
-        def tile(b: int, rows: slice) -> None:
-            dh[b, :, rows] += from_modes(self._F, q[:, b, :, rows])
-
-        over(dh, tile)
+        return dh, dA, last
 
     def _sum(self, h: np.ndarray, A: np.ndarray, q: np.ndarray, b: int, rows: slice) -> np.ndarray:
         """u = A h + Re F* q in a tile (channels, rows, N)."""
@@ -134,10 +123,10 @@ class FourierBlock(Graph):
         return np.concatenate([F.real, F.imag])
 
 
-def over(h: np.ndarray, tile: Callable[[int, slice], Any]) -> list[Any]:
-    """``tile(sample, rows)`` for all of (batch, channels, rows, N)."""
+def over(h: np.ndarray) -> Iterator[tuple[int, slice]]:
+    """The tiles of (batch, channels, rows, N)."""
     batch, channels, rows, n = h.shape
-    return each_tile(batch, rows, channels * n, tile)
+    return tiles(batch, rows, channels * n)
 
 
 def columns(tile: np.ndarray) -> np.ndarray:
