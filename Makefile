@@ -65,14 +65,14 @@ MEASURE := $(CLEAN) -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE
 	.venv-bench/bin/python -m pip install --quiet mpi4py-fft || echo "without mpi4py-fft: it needs FFTW's headers and a compiler"
 	@touch $@
 
-bench: .venv-bench/ready  ## against the peers, to bench/*.md; BENCH=movement for one of movement, convolution, startup, misuse
+bench: .venv-bench/ready  ## against the peers, to bench/*.md; BENCH=movement for one of movement, convolution, startup, misuse, fno
 	@mkdir -p bench
 	@for name in $(BENCH); do $(MAKE) --no-print-directory bench-$$name || exit 1; done
 
 bench-movement:
 	$(foreach n,1 2 4,$(MEASURE) $(call yield,$(n)) .venv-bench/bin/mpiexec -n $(n) .venv-bench/bin/python benchmarks/movement.py $(ARGS) > bench/movement-$(n).md &&) cat bench/movement-*.md
 
-bench-convolution bench-startup: bench-%:
+bench-convolution bench-startup bench-fno: bench-%:
 	$(MEASURE) .venv-bench/bin/python benchmarks/$*.py $(ARGS) > bench/$*.md && cat bench/$*.md
 
 bench-misuse:

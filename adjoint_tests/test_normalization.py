@@ -114,6 +114,15 @@ def test_running_statistics_are_those_of_all_ranks_and_the_layer_itself_stays(te
     assert np.allclose(after["variance"], 0.75 + 0.25 * all_x.var(axis=(0, 2), ddof=1), rtol=1e-14)
 
 
+def test_the_variance_of_two_numbers_counts_twice_and_that_of_one_is_zero(team):
+    for n in (1, 2):
+        X = ri.Space(ri.Partition(team, (team.size, 1)), (n, 3))
+        F, x = layers.BatchNorm(X, momentum=0.25), X.random(1)
+        F.statistics = F.linearize(x)[1].new_state
+        seen = whole(X, x).var(axis=0) * n
+        assert np.allclose(whole_state(team, F)["variance"], 0.75 + 0.25 * (seen if n > 1 else 0), rtol=1e-14)
+
+
 def test_statistics_pass_through_compositions_and_states(team):
     X = ri.Space(ri.Partition(team, (team.size, 1, 1)), (2 * team.size, 3, 4))
 
