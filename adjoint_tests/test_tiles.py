@@ -144,3 +144,9 @@ def test_cut_channels_and_complex_numbers_are_refused_by_all_ranks_alike(team):
     if team.size > 1:
         assert "must be whole" in same_text(team, lambda: FourierBlock(X, (2, 2)))
         assert "must be whole" in same_text(team, lambda: ChannelMLP(X, {"out": 2}))
+
+
+def test_complex_tensors_and_no_maps_are_refused(team):
+    for X, widths in ((space(team, dtype="complex64"), {"out": 2}), (space(team), {})):
+        text = same_text(team, lambda X=X, widths=widths: ChannelMLP(X, widths))
+        assert text.startswith("ChannelMLP: expected a real tensor and at least one width")

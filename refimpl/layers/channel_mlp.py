@@ -32,10 +32,12 @@ Weights = list[tuple[Array, Array]]
 class ChannelMLP(Sequential):
     """``widths``: name -> channels after each linear map, the k-th with weights by seed + k; ``activated``: a GELU at the end.
 
-    Raises ValueError as Linear does.
+    Raises ValueError where X is not real or there is no map, and as Linear does.
     """
 
     def __init__(self, X: Space, widths: Mapping[str, int], activated: bool = False, seed: int = 0) -> None:
+        if X.dtype.kind != "f" or not widths:
+            raise ValueError(f"ChannelMLP: expected a real tensor and at least one width, got {X!r} and {widths}")
         makers: dict[str, Callable[[Space], Layer]] = {}
         for k, (name, width) in enumerate(widths.items()):
             makers |= {name: partial(Linear, out=width, seed=seed + k), f"{name}_gelu": GELU}
