@@ -21,13 +21,13 @@ from functools import cached_property
 from ..arrays import Array, contiguous, namespace
 from ..operator import Traffic
 from ..space import Space
-from .compose import joined, part
+from .compose import Composite, joined, part
 from .layer import Blocks, Layer
 
 RE, IM = 0, 1
 
 
-class RealParts(Layer):
+class RealParts(Composite):
     """The base: a subclass gives ``terms``, each (layer's name, the part of x that it takes, the part of y, its sign).
 
     Raises ValueError where X is not complex with field "real", a layer is not on its real space, or one has statistics: it
@@ -48,8 +48,7 @@ class RealParts(Layer):
         if any(layer.statistics_spaces for layer in layers.values()):
             raise ValueError(f"{who}: expected layers without statistics")
         self.domain, self.range, self.layers = X, ranges[0].replace(dtype=X.dtype, field="real"), dict(layers)
-        self.statistics, self.statistics_spaces = {}, {}
-        self.parameter_spaces = joined((name, layer.parameter_spaces) for name, layer in layers.items())
+        self.parameter_spaces, self.statistics_spaces = self._named("parameter_spaces"), {}
 
     def value(self, x: Array) -> Array:  # sum of sign f(part of x), into a part of y
         return self._sum(x, [self.layers[name].value for name, *_ in self.terms])
@@ -80,21 +79,8 @@ class RealParts(Layer):
             y[target] = y[target] + sign * f(at[source])
         return y[RE] + 1j * y[IM]
 
-    @property
-    def parameters(self) -> Blocks:
-        return joined((name, layer.parameters) for name, layer in self.layers.items())
-
-    @parameters.setter
-    def parameters(self, blocks: Blocks) -> None:
-        for name, layer in self.layers.items():
-            layer.parameters = part(blocks, name)
-
     def frozen(self) -> RealParts:
         return type(self)(self.domain, {name: layer.frozen() for name, layer in self.layers.items()})
-
-    @property
-    def leaves(self) -> list[Layer]:
-        return [leaf for layer in self.layers.values() for leaf in layer.leaves]
 
     def traffic(self) -> Traffic:
         return sum((self.layers[name].traffic() for name, *_ in self.terms), Traffic())

@@ -30,7 +30,39 @@ from .layer import Blocks, Layer
 Names = str | Sequence[str]
 
 
-class Graph(Layer):
+class Composite(Layer):
+    """The base of what is made of named ``layers``: the parameter "W" of the layer "f" is "f.W"; each keeps its own."""
+
+    layers: dict[str, Layer]
+
+    def _named(self, what: str) -> dict[str, Any]:
+        """The dicts called ``what`` of all layers as one."""
+        return joined((name, getattr(layer, what)) for name, layer in self.layers.items())
+
+    @property
+    def parameters(self) -> Blocks:
+        return self._named("parameters")
+
+    @parameters.setter
+    def parameters(self, blocks: Blocks) -> None:
+        for name, layer in self.layers.items():
+            layer.parameters = part(blocks, name)
+
+    @property
+    def statistics(self) -> Blocks:
+        return self._named("statistics")
+
+    @statistics.setter
+    def statistics(self, blocks: Blocks) -> None:
+        for name, layer in self.layers.items():
+            layer.statistics = part(blocks, name)
+
+    @property
+    def leaves(self) -> list[Layer]:
+        return [leaf for layer in self.layers.values() for leaf in layer.leaves]
+
+
+class Graph(Composite):
     """``nodes``: name -> (layer, its inputs), in order, "x" for the graph's own; ``outputs``: by default the last node.
 
     Raises ValueError where a node reads what does not come before it (so there are no cycles), nothing reads a node, what is
@@ -47,8 +79,8 @@ class Graph(Layer):
         self.range = self._check_nodes()
         last = {i: name for name, inputs in self.inputs.items() for i in inputs if i not in self.outputs}
         self.spent = {name: [i for i, reader in last.items() if reader == name] for name in nodes}
-        self.parameter_spaces = joined((name, layer.parameter_spaces) for name, layer in self.layers.items())
-        self.statistics_spaces = joined((name, layer.statistics_spaces) for name, layer in self.layers.items())
+        self.parameter_spaces = self._named("parameter_spaces")
+        self.statistics_spaces = self._named("statistics_spaces")
 
     # ---- value, tangent, adjoint -------------------------------------------------------------------------------------
 
@@ -87,30 +119,8 @@ class Graph(Layer):
 
     # ---- what belongs to the nodes -----------------------------------------------------------------------------------
 
-    @property
-    def parameters(self) -> Blocks:
-        return joined((name, layer.parameters) for name, layer in self.layers.items())
-
-    @parameters.setter
-    def parameters(self, blocks: Blocks) -> None:
-        for name, layer in self.layers.items():
-            layer.parameters = part(blocks, name)
-
-    @property
-    def statistics(self) -> Blocks:
-        return joined((name, layer.statistics) for name, layer in self.layers.items())
-
-    @statistics.setter
-    def statistics(self, blocks: Blocks) -> None:
-        for name, layer in self.layers.items():
-            layer.statistics = part(blocks, name)
-
     def frozen(self) -> Graph:
         return Graph({name: (layer.frozen(), self.inputs[name]) for name, layer in self.layers.items()}, self.outputs)
-
-    @property
-    def leaves(self) -> list[Layer]:
-        return [leaf for layer in self.layers.values() for leaf in layer.leaves]
 
     def traffic(self) -> Traffic:
         return sum((layer.traffic() for layer in self.layers.values()), Traffic())
