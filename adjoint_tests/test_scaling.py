@@ -11,11 +11,12 @@ import pytest
 from theorems import GRIDS, assert_block_of
 
 import refimpl as ri
-from refimpl.cli import machines, parse, verify
+from refimpl.cli import calibration, parse, verify
+from refimpl.cli.calibration import calibrate
 from refimpl.cli.cases import CASES, Case
 from refimpl.cli.dfno import partitions, volume
 from refimpl.cli.launch import environment
-from refimpl.cli.machines import MACHINES, Machine, calibrate, find, toml
+from refimpl.cli.machines import MACHINES, Machine, find, toml
 from refimpl.cli.one_rank import simulated, training_step
 from refimpl.cli.prediction import memory, movements, predict, work
 from refimpl.cli.scaling import chosen, row, table
@@ -288,7 +289,7 @@ def test_a_machine_survives_its_file_and_a_wrong_one_is_told(tmp_path):
 
 def test_calibration_measures_this_machine(team, monkeypatch):
     for name, value in dict(CELLS=8, STEPS=8, WIDTH=4, MODES=2, ROUNDS=1, MESSAGE=1 << 16).items():
-        monkeypatch.setattr(machines, name, value)
+        monkeypatch.setattr(calibration, name, value)
     if team.size == 1:
         with pytest.raises(ValueError, match="mpiexec -n 2"):
             calibrate(team)

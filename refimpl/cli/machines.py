@@ -4,28 +4,20 @@ Per rank     latency (s) of a message, bandwidth (bytes/s) to other ranks with a
              dtype the flop rate (1/s) of the truncated transforms and the channel maps, and the time (s) of one GELU.
 Named        A rank is one GPU there. Rates are SUSTAINED times the vendor's peak without tensor cores, a GELU is PASSES over
              memory, LATENCY is assumed. Nothing was measured there: times are what the algorithm could take.
-Measured     By the code itself: one FourierBlock of CELLS^3 x STEPS points at width WIDTH, for the rates, and ``exchange`` in a
-             ring for the messages. All ranks compute and send at once.
+Measured     By the code itself: calibration.py.
 """
 
 from __future__ import annotations
 
-import time
 import tomllib
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import median
-from typing import Any
 
 import numpy as np
 
 SUSTAINED = 0.25  # of the peak: skinny matrix products
 PASSES = 3  # read, read and write, numbers each
 LATENCY = 2e-6  # s, of MPI between nodes
-CELLS, STEPS, WIDTH, MODES = 24, 16, 20, 4  # of the calibration
-MESSAGE = 1 << 22  # bytes
-ROUNDS = 7
 
 
 @dataclass(frozen=True)
@@ -92,67 +84,3 @@ def toml(machine: Machine) -> str:
     for key, table in tables.items():
         lines += [f"\n[{key}]", *(f"{dtype} = {value!r}" for dtype, value in table.items())]
     return "\n".join(lines) + "\n"
-
-
-def calibrate(comm: Any) -> Machine:
-    """The machine at hand, by what its slowest rank needs; collective. ValueError on one rank, where there are no messages."""
-    if comm.size < 2:
-        raise ValueError("--calibrate measures messages between ranks: start it with mpiexec -n 2, or more")
-    rates = {dtype: rates_of(comm, dtype) for dtype in ("float32", "float64")}
-    short = seconds(comm, lambda: ring(comm, 1))
-    long = seconds(comm, lambda: ring(comm, MESSAGE))
-    return Machine(
-        name=f"{comm.size} ranks here",
-        latency=short,
-        bandwidth=MESSAGE / max(long - short, long / 4),
-        memory=available_memory() / comm.size,
-        flops={dtype: rate for dtype, (rate, _) in rates.items()},
-        gelu={dtype: one for dtype, (_, one) in rates.items()},
-    )
-
-
-def rates_of(comm: Any, dtype: str) -> tuple[float, float]:
-    """The flop rate in a FourierBlock, less its GELU, and the time of one GELU, on each rank alone."""
-    from ..layers import FourierBlock
-    from ..layers.pointwise import gelu
-    from ..partition import Partition
-    from ..space import Space
-    from ..verify import LoneRank
-    from .prediction import work
-
-    alone: Any = LoneRank(0, 1)  # every rank has a block of its own
-    block = FourierBlock(Space(Partition(alone, (1,)), (1, WIDTH, *(CELLS,) * 3, STEPS), dtype), (MODES,) * 4)
-    x = block.domain.random(1)
-    gelus, whole = seconds(comm, lambda: gelu(x)), seconds(comm, lambda: block(x))
-    products = max(whole - gelus, whole / 4)  # a difference of times: noise must not make it next to nothing
-    return work(block)[0].flops / products, gelus / x.size
-
-
-def ring(comm: Any, size: int) -> None:
-    """Every rank sends ``size`` bytes to the next."""
-    from .. import wire
-
-    sends = {(comm.rank + 1) % comm.size: np.zeros(size, np.uint8)}
-    wire.exchange(comm, sends, {(comm.rank - 1) % comm.size: size}, np.dtype(np.uint8))
-
-
-def seconds(comm: Any, action: Callable[[], Any]) -> float:
-    """The median over ROUNDS of the time of ``action`` on the slowest rank; all ranks begin together."""
-    from .. import wire
-
-    action()  # the first call makes communicators and loads libraries
-    times = []
-    for _ in range(ROUNDS):
-        wire.vote(comm, None, "seconds")
-        start = time.perf_counter()
-        action()
-        mine = np.array([time.perf_counter() - start])
-        times.append(float(wire.finish(wire.start_all_reduce(comm, wire.everyone(comm), mine, "MAX"))[0]))
-    return median(times)
-
-
-def available_memory() -> float:
-    """The memory of this computer, in bytes."""
-    import os
-
-    return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))

@@ -38,7 +38,7 @@ def simulated(case: Case, rank: int) -> str:
 
 def expect_room(needed: float, what: str) -> None:
     """ValueError where ``what`` needs more memory than this computer has."""
-    from .machines import available_memory
+    from .calibration import available_memory
 
     if needed > available_memory():
         raise ValueError(

@@ -60,7 +60,8 @@ def run(args: argparse.Namespace) -> int:
     from .. import wire
     from ..verify import LoneRank
     from . import under_mpi
-    from .machines import calibrate, find, toml
+    from .calibration import calibrate
+    from .machines import find, toml
     from .one_rank import simulated
 
     uses_ranks = args.calibrate or args.measure or under_mpi()
@@ -225,7 +226,7 @@ def picture(case: Case, machine: Any, rows: Sequence[Row], efficiencies: Sequenc
 
 def measured(comm: Any, case: Case, machine: Any) -> str:
     """Predicted and measured seconds of the forward and of the adjoint, on each grid that has ranks here; collective."""
-    from .machines import seconds
+    from .calibration import seconds
     from .one_rank import expect_room
 
     lines = [f"{case.name}: seconds, predicted for {machine.name} and measured (the median of the slowest rank)"]
