@@ -70,8 +70,11 @@ class Graph(Composite):
     """
 
     def __init__(self, nodes: Mapping[str, tuple[Layer, Names]], outputs: Names = ()) -> None:
-        if not nodes:
-            raise ValueError(f"{type(self).__name__}: expected at least one layer, got none")
+        others = [layer for layer, _ in nodes.values() if not isinstance(layer, Layer)]
+        if others or not nodes:
+            raise ValueError(
+                f"{type(self).__name__}: expected at least one layer, got {others[0] if others else 'none'}"
+            )
         self.layers = {name: layer for name, (layer, _) in nodes.items()}
         self.inputs = {name: several(inputs) for name, (_, inputs) in nodes.items()}
         self.outputs = several(outputs) or (list(nodes)[-1],)

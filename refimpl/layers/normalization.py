@@ -25,6 +25,7 @@ Reference    Ba, Kiros and Hinton, arXiv 1607.06450 (layer); Zhang and Sennrich,
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import inf
 
 from ..arrays import Array, fresh, namespace
 from ..operator import Traffic
@@ -37,7 +38,7 @@ from .spread import Spread
 class Normalization(Layer):
     """The base: means along ``axes``, weights over ``weight_axes``; w starts at 1 and b at 0.
 
-    Raises ValueError where X is complex, the axes do not exist, or there is nothing to take a mean of.
+    Raises ValueError where X is complex, the axes do not exist, there is nothing to take a mean of, or eps < 0.
     """
 
     centred = True
@@ -54,6 +55,8 @@ class Normalization(Layer):
             raise ValueError(
                 f"{type(self).__name__}: expected a real space with numbers along the axes {self.axes}, got {X!r}"
             )
+        if not (isinstance(eps, int | float) and 0 <= eps < inf):
+            raise ValueError(f"{type(self).__name__}: expected eps >= 0, got {eps!r}")
         self.W = self.spread.domain
         self.parameters = {"w": constant(self.W, 1.0)} | ({"b": self.W.zeros()} if self.centred else {})
         self.parameter_spaces = dict.fromkeys(self.parameters, self.W)
@@ -148,6 +151,8 @@ class BatchNorm(Normalization):
 
     def __init__(self, X: Space, eps: float = 1e-5, momentum: float = 0.1) -> None:
         super().__init__(X, [0, *range(2, X.ndim)], (1,), eps)
+        if not (isinstance(momentum, int | float) and 0 <= momentum <= 1):
+            raise ValueError(f"BatchNorm: expected 0 <= momentum <= 1, got {momentum!r}")
         self.momentum = momentum
         self.statistics = {"mean": self.W.zeros(), "variance": constant(self.W, 1.0)}
         self.statistics_spaces = dict.fromkeys(self.statistics, self.W)
