@@ -65,7 +65,7 @@ MEASURE := $(CLEAN) -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE
 	.venv-bench/bin/python -m pip install --quiet mpi4py-fft || echo "without mpi4py-fft: it needs FFTW's headers and a compiler"
 	@touch $@
 
-bench: .venv-bench/ready  ## against the peers, to bench/*.md; BENCH=movement for one of movement, convolution, startup, misuse, fno
+bench: .venv-bench/ready  ## against the peers, to bench/*.md; BENCH=movement for one of movement, convolution, startup, misuse, fno, scaling
 	@mkdir -p bench
 	@for name in $(BENCH); do $(MAKE) --no-print-directory bench-$$name || exit 1; done
 
@@ -74,6 +74,9 @@ bench-movement:
 
 bench-convolution bench-startup bench-fno: bench-%:
 	$(MEASURE) .venv-bench/bin/python benchmarks/$*.py $(ARGS) > bench/$*.md && cat bench/$*.md
+
+bench-scaling:
+	$(MEASURE) .venv-bench/bin/mpiexec -n 2 .venv-bench/bin/python benchmarks/scaling.py $(ARGS) > bench/scaling.md && cat bench/scaling.md
 
 bench-misuse:
 	$(MEASURE) .venv-bench/bin/python benchmarks/misuse.py --out benchmarks/misuse.md $(ARGS)
