@@ -4,7 +4,7 @@ BIN    := .venv/bin
 RANKS  ?= 6
 SIZES  ?= 1,2,3,4,6
 OUT    ?= report
-BENCH  ?= startup convolution movement misuse
+BENCH  ?= startup convolution movement misuse fno scaling
 CORES  := $(shell nproc 2>/dev/null || echo 1)
 # where ranks outnumber cores, a waiting rank must give way
 yield   = $(shell test $(1) -gt $(CORES) && echo MPIR_CVAR_POLLS_BEFORE_YIELD=1 MPIR_CVAR_ENABLE_HEAVY_YIELD=1)
