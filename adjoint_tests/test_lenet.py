@@ -2,6 +2,7 @@
 
 from functools import lru_cache
 from itertools import islice
+from math import prod
 
 import numpy as np
 import pytest
@@ -207,7 +208,7 @@ def test_on_four_ranks_it_lies_as_in_the_paper_and_has_as_many_weights(team):
         lies = {name: (layer.domain.partition.shape, layer.domain.partition.ranks) for name, layer in F.layers.items()}
         assert lies["conv1"] == lies["conv2"] == ((1, 1, 2, 2), (0, 1, 2, 3))
         assert lies["affine1"] == lies["affine3"] == ((1, 2), (0, 1)) and lies["affine2"] == ((1, 2), (2, 3))
-        shares = wire.pool(team, sum(w.size for name, w in F.parameters.items() if name.endswith(".W")))
+        shares = wire.pool(team, sum(prod(w.shape) for name, w in F.parameters.items() if name.endswith(".W")))
         assert max(shares[1:]) < 15_000 and sum(shares) == F.parameter_count - (6 + 16 + 120 + 84 + 10)
 
 
