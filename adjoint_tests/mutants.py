@@ -41,7 +41,7 @@ ROOMS = {
     "shift_and_padding sum_reduce transpose",
     "layers": "arguments channel_affine complex_valued compose convolution distributed_linear dropout embedding flatten fno "
     "fourier grid_embedding hermitian interpolation lenet linear losses normalization parameter_table pointwise pooling "
-    "softmax spread tiles",
+    "softmax spectral_resampling spread tiles",
 }  # the tests of each room
 # (ranks, sizes of teams, examples, of all tests or the module's own): one rank without mpiexec, several, and many examples
 STAGES = ((0, "1", 5, "all"), (4, "2,4", 5, "all"), (6, "1,2,3,6", 25, "own"))

@@ -50,7 +50,7 @@ DEFAULTS = {
     "RelativeLp": MEAN | dict(p=2.0),
     "Resampling": dict(mode="nearest", align_corners=False),
     "Softmax": dict(axis=1),
-    "SpectralConvolution": dict(out=None, seed=0, onto=None),
+    "SpectralConvolution": dict(out=None, seed=0, onto=None, sides=None),
     "TransposedConvolution": WINDOW | dict(extra=0),
     "Upsample": dict(mode="nearest", align_corners=False),
 }

@@ -124,7 +124,9 @@ def frozen_in_torch(x, w):
 
 def resampled(sizes, to, mode, **options):
     """torch has a name of "linear" for each number of axes."""
-    name = {("linear", 2): "bilinear", ("linear", 3): "trilinear"}.get((mode, len(sizes)), mode)
+    name = {("linear", 2): "bilinear", ("linear", 3): "trilinear", ("cubic", 2): "bicubic"}.get(
+        (mode, len(sizes)), mode
+    )
     theirs = lambda x, w: f.interpolate(x, to, mode=name, **options)
     return Row((3, 4, *sizes), lambda X: layers.Interpolation(X, to, mode, **options), theirs)
 
@@ -170,6 +172,8 @@ LAYERS = {
     "Interpolation, 2-d, linear": resampled((7, 6), (5, 13), "linear"),
     "Interpolation, 3-d, linear": resampled((7, 4, 3), (9, 5, 2), "linear"),
     "Interpolation, 2-d, linear, corners": resampled((7, 6), (5, 13), "linear", align_corners=True),
+    "Interpolation, 2-d, cubic": resampled((7, 6), (5, 13), "cubic"),
+    "Interpolation, 2-d, cubic, corners": resampled((7, 2), (5, 13), "cubic", align_corners=True),
     "ChannelAffine": Row(
         (3, 4, 7), layers.ChannelAffine, lambda x, w: x * w["w"][:, None] + w["b"][:, None], cut=(1, 2)
     ),

@@ -86,6 +86,7 @@ def layers(comm: Any) -> Iterator[tuple]:
     rows, C = X.replace(cuts=(0, 1, 3, 2), blocks={}), X.replace(dtype="complex128", field="real")
     yield "TruncatedFourier", repr(X), F.TruncatedFourier(X, (3, 4)), False, 2
     yield "HermitianProjection", repr(X), F.HermitianProjection(F.TruncatedFourier(X, (3, 5))), False, 1
+    yield "SpectralResampling", repr(X), F.SpectralResampling(X, (11, 9), (3, 4)), False, 4
     yield "AxisSum", repr(X), F.AxisSum(X, (1, 2)), False, 1
     for layer, chain in (
         *((layer(X), 1) for layer in (F.GELU, F.TanhGELU, F.ReLU, F.SiLU, F.Sigmoid, F.Softplus, F.Tanh)),

@@ -28,6 +28,7 @@ from .pooling import AvgPool, MaxPool
 from .reduce_scatter_linear import ReduceScatterLinear
 from .relative_losses import RelativeH1, RelativeL2, RelativeLp
 from .softmax import LogSoftmax, Softmax
+from .spectral_resampling import SpectralResampling
 
 __all__ = [
     "AllGatherLinear",
@@ -84,6 +85,7 @@ __all__ = [
     "Softmax",
     "Softplus",
     "SpectralConvolution",
+    "SpectralResampling",
     "Tanh",
     "TanhGELU",
     "TransposedConvolution",

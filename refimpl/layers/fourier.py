@@ -17,6 +17,7 @@ Inverse      The inverse real transform of a spectrum that is zero outside the k
              What the Re of T* does not see, hermitian.py takes away.
 Convolution  S x = T* D R T x, with R[k] a complex matrix from channels to channels for every kept frequency.
              R is cut as Z is; batch ranks share one R by broadcast.   S* = T* R* D T.
+             The result may have other points than x: then T* and w are of its grid, and D still has the N of that of x.
 Why          <T x, z> = Re sum_k conj(sum_j F[k, j] x_j) z_k = sum_j x_j Re sum_k conj(F[k, j]) z_k = <x, T* z>.
 Cost         Flops: 8 K N a line of N points of a rank's own block. Words: (P - 1) / P of the kept modes, batch and channels,
              for P ranks over which the transformed axes are split, in whatever way they are.
@@ -176,14 +177,21 @@ class SpectralConvolution(Layer):
 
     X: real (batch, channels, N_1, .., N_n), channels whole; the weight R: complex (K_1, .., K_n, channels, out), cut as the
     modes are, drawn as (U[0, 1) + i U[0, 1)) / (channels out) by (seed, index). ``onto``: the modes of the result, by default
-    the same; where they are others, S is no convolution, but moves frequencies.
-    Raises ValueError where the channels are not whole (cut, or with ghosts), out < 1, or the modes do not fit.
+    the same; where they are others, S is no convolution, but moves frequencies. ``sides``: the points of the result, by default
+    those of X.
+    Raises ValueError where the channels are not whole (cut, or with ghosts), out < 1, or sides or modes do not fit.
     """
 
     told = ("modes", "onto")
 
     def __init__(
-        self, X: Space, modes: Modes, out: int | None = None, seed: int = 0, onto: Modes | None = None
+        self,
+        X: Space,
+        modes: Modes,
+        out: int | None = None,
+        seed: int = 0,
+        onto: Modes | None = None,
+        sides: Sequence[int] | None = None,
     ) -> None:
         modes = read_modes("SpectralConvolution: modes", modes)
         n = len(modes)
@@ -192,10 +200,13 @@ class SpectralConvolution(Layer):
         out = X.shape[1] if out is None else out
         if min(X.shape[1], out) < 1:
             raise ValueError(f"SpectralConvolution: expected at least one channel, got {X.shape[1]} to {out}")
-        super().__init__(X, X.replace(shape=(X.shape[0], out, *X.shape[2:])))
+        sides = X.shape[2:] if sides is None else whole_numbers("SpectralConvolution: sides", sides)
+        if len(sides) != n:
+            raise ValueError(f"SpectralConvolution: expected sides for each of {n} axes, got {sides}")
+        super().__init__(X, X.replace(shape=(X.shape[0], out, *sides)))
         self.modes, self.onto = modes, modes if onto is None else read_modes("SpectralConvolution: onto", onto)
         self.down, self.up = TruncatedFourier(X, modes), TruncatedFourier(self.range, self.onto)
-        Z, D = self.down.range, self.up.inverse_weights
+        Z, D = self.down.range, self.up.inverse_weights * (prod(sides) / prod(X.shape[2:]))
         if self.up.range.shape[:n] != Z.shape[:n]:
             raise ValueError(f"SpectralConvolution: expected as many modes of the result as of the input, got {onto}")
         P_R = Z.partition.face({g for cut in Z.cuts[:n] for g in cut})

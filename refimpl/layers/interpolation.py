@@ -1,20 +1,23 @@
 """Interpolation: a tensor resampled along its space axes, to more or fewer points.
 
-Definition   y[.., j] = (1 - f) x[.., i] + f x[.., i + 1] along an axis, with i + f = s(j) the place of point j of m among the n
-             old ones, cut off at 0 and n - 1; one axis after the other.
-             nearest                 s = floor(j n / m)
-             linear                  s = (j + 1/2) n / m - 1/2       the points are centres of cells
-             linear, align_corners   s = j (n - 1) / (m - 1)         the first and the last point stay; m = 1: s = 0
+Definition   With i + f = s(j), 0 <= f < 1, the place of point j of m among the n old ones, along an axis, one after the other:
+             nearest         y[.., j] = x[.., i]                                      s = floor(j n / m)
+             linear          y[.., j] = (1 - f) x[.., i] + f x[.., i + 1]             s cut off at 0 and n - 1
+             cubic           y[.., j] = sum of c(f - p) x[.., i + p], p = -1 .. 2     i + p cut off at 0 and n - 1
+             For linear and cubic s = (j + 1/2) n / m - 1/2: the points are centres of cells;
+             with align_corners s = j (n - 1) / (m - 1): the first and the last point stay; m = 1: s = 0.
+             c(t) = 5/4 |t|^3 - 9/4 |t|^2 + 1 for |t| <= 1,   -3/4 (|t|^3 - 5 |t|^2 + 8 |t| - 4) for |t| <= 2 (Keys, a = -3/4).
              These are the definitions of torch and DistDL, here in whole numbers, so that no s is rounded across a point.
 Split axis   A rank with the points [j_0, j_1) reads the old points from s(j_0) to s(j_1 - 1), whoever owns them: G, one copy of
              boxes. Then y = M G x, M = M_1 .. M_n with one small sparse matrix an axis: the rank's rows of the whole matrix.
 Spaces       X (batch, channels, 1 to 3 space axes), any axis cut in any blocks, to the same with other sizes in balanced ones.
 Tangent      dy = M G dx.      Adjoint: dx = G* M* dy, M* = M_n* .. M_1*.
 Why          y is linear in x, so it is its own derivative; the rows of all ranks together are each row once.
-Norm         sqrt of (largest row sum, which is 1) times (largest column sum), an axis.
+Norm         sqrt of (largest sum of |weights| of a row) times (that of a column), an axis.
 Cost         One packed message to each rank that owns a part of what is read; 4 flops a number and axis.
 Trap         Interpolating each block by itself: right sizes, and wrong numbers at every boundary between blocks.
-Reference    torch.nn.functional.interpolate; Hewett and Grady, arXiv 2006.03108 (DistDL's interpolation).
+Reference    torch.nn.functional.interpolate; Hewett and Grady, arXiv 2006.03108 (DistDL's interpolation); Keys, "Cubic
+             convolution interpolation for digital image processing", 1981.
 """
 
 from __future__ import annotations
@@ -36,7 +39,7 @@ from .apply import Apply
 
 
 class Resampling(Operator):
-    """The space axes (2 and on) of ``X`` at ``sizes`` points; ``mode``: "nearest" or "linear".
+    """The space axes (2 and on) of ``X`` at ``sizes`` points; ``mode``: "nearest", "linear" or "cubic".
 
     Raises ValueError where these do not fit, X has not 1 to 3 space axes or no points on one, or blocks overlap or leave gaps.
     """
@@ -53,10 +56,9 @@ class Resampling(Operator):
             )
         if len(sizes) != X.ndim - 2 or min(sizes) < 1:
             raise ValueError(f"Interpolation: expected a size >= 1 for each of {X.ndim - 2} space axes, got {sizes}")
-        if mode not in ("nearest", "linear") or (align_corners and mode == "nearest"):
-            raise ValueError(
-                f'Interpolation: expected mode="nearest" or "linear", which may align corners, got {mode!r}, {align_corners}'
-            )
+        if mode not in ("nearest", "linear", "cubic") or (align_corners and mode == "nearest"):
+            modes = '"nearest", or "linear" or "cubic", which may align corners'
+            raise ValueError(f"Interpolation: expected mode={modes}, got {mode!r}, {align_corners}")
         self.domain, self.range = X, X.replace(shape=(*X.shape[:2], *sizes))
         self.mode, self.align_corners = mode, align_corners
         whole = [axis_matrix(n, m, mode, align_corners) for n, m in zip(X.shape[2:], sizes, strict=True)]
@@ -70,7 +72,8 @@ class Resampling(Operator):
             M[kept[axis]].astype(real) for axis, M in enumerate(whole, start=2)
         ]  # M_1, .., M_n for this rank
         copies = prod(X.partition.shape[g] for g in X.copy_axes)
-        self.norm_bound = sqrt(copies * prod(float(M.sum(axis=0).max()) for M in whole))
+        sums = (abs(M).sum(axis=axis).max() for M in whole for axis in (0, 1))
+        self.norm_bound = sqrt(copies * prod(map(float, sums)))
 
     def forward(self, x: Array) -> Array:  # y = M_1 .. M_n G x
         self.domain.check(x, self)
@@ -112,7 +115,7 @@ class Upsample(Interpolation):
 
 
 def axis_matrix(n: int, m: int, mode: str, align_corners: bool) -> Any:
-    """The whole matrix of an axis: m rows with one or two weights each, whose sum is 1."""
+    """The whole matrix of an axis: m rows with one, two or four weights each, whose sum is 1."""
     from scipy.sparse import csr_array
 
     j = np.arange(m)
@@ -121,12 +124,22 @@ def axis_matrix(n: int, m: int, mode: str, align_corners: bool) -> Any:
     elif align_corners:
         place, unit = j * (n - 1), max(m - 1, 1)
     else:
-        place, unit = np.clip((2 * j + 1) * n - m, 0, 2 * m * (n - 1)), 2 * m
+        place, unit = (2 * j + 1) * n - m, 2 * m
+    if mode == "linear":
+        place = np.clip(place, 0, unit * (n - 1))
     i, f = place // unit, place % unit / unit  # s(j) = i + f
-    entries = np.concatenate([1 - f, f]), (np.tile(j, 2), np.concatenate([i, np.minimum(i + 1, n - 1)]))
+    weights = {p: keys(f - p) for p in (-1, 0, 1, 2)} if mode == "cubic" else {0: 1 - f, 1: f}
+    places = [np.clip(i + p, 0, n - 1) for p in weights]
+    entries = np.concatenate([*weights.values()]), (np.tile(j, len(weights)), np.concatenate(places))
     M = csr_array(entries, shape=(m, n))
     M.eliminate_zeros()
     return M
+
+
+def keys(t: np.ndarray) -> np.ndarray:
+    """c(t), the weight of a point at a distance of t <= 2."""
+    t = abs(t)
+    return np.where(t <= 1, (1.25 * t - 2.25) * t * t + 1, -0.75 * (((t - 5) * t + 8) * t - 4))
 
 
 def columns(M: Any, first: int, last: int) -> tuple[int, int]:
