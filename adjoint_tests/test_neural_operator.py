@@ -18,12 +18,20 @@ OPTIONS = {
     "instance norm, other skips": dict(norm="instance_norm", fno_skip="soft-gating", channel_mlp_skip="linear"),
     "batch norm, no skips": dict(norm="batch_norm", fno_skip=None, channel_mlp_skip=None),
     "complex": {},
+    "scaled": dict(resolution_scaling_factor=[1.5, 1], output_shape=[None, (9, 5)], norm="group_norm"),
+    "padded and scaled": dict(domain_padding=0.2, resolution_scaling_factor=[2, 0.5], fno_skip="identity"),
     "complex, padded, other skips": dict(
         domain_padding=0.2, norm="group_norm", fno_skip="soft-gating", channel_mlp_skip="linear"
     ),
     "plain": dict(positional_embedding=None, use_channel_mlp=False, fno_skip="identity", lifting_channel_ratio=0),
 }
-ON_RANKS = ("padded on one axis", "instance norm, other skips", "batch norm, no skips", "complex, padded, other skips")
+ON_RANKS = (
+    "padded on one axis",
+    "instance norm, other skips",
+    "batch norm, no skips",
+    "complex, padded, other skips",
+    "padded and scaled",
+)
 SHAPE, MODES = (2, 2, 7, 6), (4, 3)
 
 
@@ -63,7 +71,7 @@ def test_on_any_grid_it_is_the_network_of_one_rank(team, name):
 @pytest.mark.parametrize("name", ON_RANKS[3:])
 def test_its_jacobian_is_adjoint_and_sends_what_it_predicts(team, name):
     F = network(space((1, 1, *GRIDS[team.size]), name, team), name)
-    assert F.range.shape == SHAPE
+    assert F.range.shape == SHAPE if "scaled" not in name else (2, 2, 8, 6)
     F.parameters = {k: space.random(5 + i) for i, (k, space) in enumerate(F.parameter_spaces.items())}
     assert_derivative_is_honest(F)
 
@@ -128,6 +136,18 @@ def test_what_is_read_is_given_to_any_partition(team):
         assert team.rank or np.array_equal(w, weights[key]), key
 
 
+def test_on_a_grid_too_coarse_for_its_modes_a_block_has_the_middle_of_what_is_stored(team):
+    """As there: of the frequencies -2 .. 1, those at -2, -1, 0 then act on -1, 0, 1."""
+    P = ri.Partition(team, (1, 1, team.size, 1))
+    make = lambda sides: NeuralOperator(ri.Space(P, (1, 1, *sides)), (4, 6), 4, n_layers=1)
+    fine, coarse = make((8, 8)), make((3, 4))
+    weights = fine.state()
+    load_neural_operator(coarse, as_stored(weights) if team.rank == 0 else {})
+    assert fine.parameter_spaces["block0.spectral.R"].shape == (4, 4, 4, 4)
+    R = coarse.state()["block0.spectral.R"]
+    assert team.rank or np.array_equal(R, weights["block0.spectral.R"][[3, 0, 2], :3])
+
+
 def test_what_does_not_fit_is_refused_by_all_ranks_alike(team):
     X = ri.Space(ri.Partition(team, (1, 1, team.size)), SHAPE)
     F, root = network(X, "default"), team.rank == 0
@@ -151,8 +171,20 @@ def test_what_does_not_fit_is_refused_by_all_ranks_alike(team):
         "at least one of all channels": make((4, 3), 0),
         "at least one of all channels, layers and modes": make((4, 0), 4),
         "expected whole numbers, got (4.5, 3)": make((4.5, 3), 4),
-        "differ modulo 7": make((8, 3), 4),
-        "frequencies 0 to 3": make((4, 8), 4),
+        "of 1 modes on 7 points, none is left on the 6": make((1, 3), 4, output_shape=[(6, 6)] * 4),
+        "at least one point after each layer, got [(4, 3), (2, 2), (1, 1), (0, 0)]": make(
+            (4, 3), 4, resolution_scaling_factor=0.5
+        ),
+        "one for each of 4 layers, or 2 for each, got [1, 2]": make((4, 3), 4, resolution_scaling_factor=[1, 2]),
+        "factor > 0, or one for each of 4 layers, or 2 for each, got -1": make((4, 3), 4, resolution_scaling_factor=-1),
+        "an output_shape of 2 sizes, or one (or None) for each of 4 layers, got (6,)": make(
+            (4, 3), 4, output_shape=(6,)
+        ),
+        "for each of 4 layers, got [(6, 6), None]": make((4, 3), 4, output_shape=[(6, 6), None]),
+        "expected whole numbers, got 6": make((4, 3), 4, output_shape=6),
+        "nothing is left of (2, 2) points without (1, 0)": make(
+            (4, 3), 4, domain_padding=0.5, n_layers=1, output_shape=(2, 2)
+        ),
         "expected a skip of 'linear'": make((4, 3), 4, fno_skip="soft"),
         "got 'grid' and 'layer'": make((4, 3), 4, norm="layer"),
         "got 'sine' and None": make((4, 3), 4, positional_embedding="sine"),

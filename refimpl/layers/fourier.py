@@ -34,7 +34,7 @@ from operator import index
 import numpy as np
 
 from .. import wire
-from ..arrays import Array, namespace
+from ..arrays import Array, contiguous, namespace
 from ..movement import Broadcast, ReduceScatter
 from ..operator import Identity, Operator, Traffic
 from ..partition import whole_numbers
@@ -114,12 +114,12 @@ class TruncatedFourier(Operator):
     def forward(self, x: Array) -> Array:  # z = G* F_1 .. F_n x
         self.domain.check(x, self)
         with wire.unchecked():
-            return self.collect.forward(self.inner(last_to_first(self.columns[-1], x)))
+            return self.collect.forward(self.inner(last_to_first(self.columns[-1], contiguous(x))))
 
     def adjoint(self, z: Array) -> Array:  # x = Re F_n* .. F_1* G z
         self.range.check(z, self, "adjoint")
         with wire.unchecked():
-            return first_to_last(self.columns[-1], self.inner_adjoint(self.collect.adjoint(z)), self.real)
+            return first_to_last(self.columns[-1], self.inner_adjoint(self.collect.adjoint(contiguous(z))), self.real)
 
     def inner(self, y: Array) -> Array:
         """F_1 .. F_{n-1} y on this rank: all axes but the last, whose frequencies y has in front."""

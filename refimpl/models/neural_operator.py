@@ -11,16 +11,21 @@ Definition   With g the GELU, M MLPs of two linear layers along the channels wit
 Complex x    Then the real and the imaginary part pass through each of two M, A, G and N (ComplexValued), g acts on each part, b
              is added to the real one, and no axis of S is the real one. X has field "real", since g is not analytic.
 Modes        ``n_modes`` counts as there: n frequencies of a full axis, -(n // 2) .. (n - 1) // 2, and n // 2 + 1 of the real.
-             So an even n is twice FNO's m. R holds them in FNO's order: 0 and up, then the negative ones.
-Spaces       x (batch, channels, N_1, .., N_d) -> y (batch, out_channels, N_1, .., N_d), on one grid that may cut the batch
-             and the space axes. What is padded has balanced blocks of its own.
+             So an even n is twice FNO's m. R holds them in FNO's order: 0 and up, then the negative ones; only those that a
+             block uses, where its grid is too coarse for all.
+Scaling      A block may give its result at other points, ``resolution_scaling_factor`` times as many, or ``output_shape``: S_k
+             has the modes of one grid and the points of the other, and A_k and G_k act on h resampled: linearly in 1-d, by
+             cubics in 2-d, with the corners aligned, and spectrally beyond.
+Spaces       x (batch, channels, N_1, .., N_d) -> y (batch, out_channels, M_1, .., M_d), on one grid that may cut the batch
+             and the space axes; M = N unless scaled. What is padded or scaled has balanced blocks of its own.
 Jacobian     That of the composition: see layers/compose.py.
 Cost         As FNO; E and E* move the cells that change their owner.
 Trap         There the spectrum is centred by fftshift, and moved back by fftshift again, which on an odd number of points is
              not its inverse: what comes from frequency f goes to f - 1, on every full axis of odd length. Weights were trained
              so, and so the same is done here. On axes of even length (padding included) nothing moves. Of complex data the last
              axis is centred but not moved back, so it keeps its most negative frequencies, and puts them at 0 and up; in 1-d,
-             where nothing is centred, it keeps 0 and up.
+             where nothing is centred, it keeps 0 and up. And to other points a spectrum is made longer or shorter at its end:
+             of N points, frequency -f becomes N - f on a finer grid, and is lost on a coarser one.
 Reference    Kossaifi et al., "A library for learning neural operators", arXiv 2412.10354, and version 2.0.0 of the package;
              Li et al., arXiv 2010.08895.
 """
@@ -51,9 +56,19 @@ from ..layers import (
     chain,
 )
 from ..layers.complex_valued import real_space
-from ..movement import Padding, Restriction
+from ..movement import Padding
 from ..partition import whole_numbers
 from ..space import Space
+from .neural_operator_grids import (
+    Factors,
+    Sides,
+    around,
+    padding_widths,
+    resampling,
+    scaled_sides,
+    spectrum,
+    unpadding,
+)
 
 Make = Callable[[Space], Layer]
 Makers = dict[str, Make]
@@ -69,6 +84,9 @@ class NeuralOperator(Sequential):
     """The network on the space ``X``: (batch, channels, N_1, .., N_d). Options have neuraloperator's names and defaults.
 
     ``domain_padding``: the share of its length by which each axis is padded on both sides, or one share for each axis.
+    ``resolution_scaling_factor``: how many times as many points a block gives; one number, one for each block, or for each
+    block and axis. ``output_shape``: the points that the last block gives, or for each block its points or None; there, it is
+    an argument of the call. What was padded is taken off again as wide as it has become.
     Raises ValueError where an option does not fit, the grid cuts the channels, or an axis does not hold its modes.
     """
 
@@ -88,6 +106,8 @@ class NeuralOperator(Sequential):
         channel_mlp_skip: str | None = "soft-gating",
         fno_skip: str | None = "linear",
         domain_padding: float | Sequence[float] | None = None,
+        resolution_scaling_factor: Factors = None,
+        output_shape: Sequence | None = None,
         seed: int = 0,
     ) -> None:
         n_modes = whole_numbers("NeuralOperator: n_modes", n_modes)
@@ -113,23 +133,33 @@ class NeuralOperator(Sequential):
         makers: Makers = {"grid": GridEmbedding} if positional_embedding else {}
         lifted = chain(X, makers | {"lifting": partial(both, make=channel_mlp(lifting, width, seeds))})
         H = list(lifted.values())[-1].range
-        inside = [(a, a + n) for (a, _), n in zip(widths, H.shape, strict=True)]
-        makers = {"pad": lambda Y: Apply(Padding(Y, widths))}
-        for k in range(n_layers):
+        padded = [n + 2 * p for n, p in zip(H.shape[2:], widths, strict=True)]
+        steps, scale = scaled_sides(padded, n_layers, resolution_scaling_factor, output_shape)
+        makers = {"pad": lambda Y: Apply(Padding(Y, around(widths)))}
+        for k, sides in enumerate(steps):
             skips = fno_skip, channel_mlp_skip
             makers[f"block{k}"] = partial(
-                block, n_modes=n_modes, inner=inner, norm=norm, skips=skips, last=k == n_layers - 1, seeds=seeds
+                block,
+                n_modes=n_modes,
+                sides=sides,
+                inner=inner,
+                norm=norm,
+                skips=skips,
+                last=k == n_layers - 1,
+                seeds=seeds,
             )
-        makers["unpad"] = lambda Y: Apply(Restriction(Y, inside, dict(enumerate(H.blocks))))
-        if not any(map(any, widths)):
+        makers["unpad"] = lambda Y: Apply(unpadding(Y, H, [round(t * p) for t, p in zip(scale, widths, strict=True)]))
+        if not any(widths):
             del makers["pad"], makers["unpad"]
         makers["projection"] = partial(both, make=channel_mlp(projection, out, seeds))
         super().__init__(lifted | chain(H, makers))
+        self.n_modes = n_modes
 
 
 def block(
     Y: Space,
     n_modes: Sequence[int],
+    sides: Sides,
     inner: int,
     norm: str | None,
     skips: tuple[str | None, str | None],
@@ -137,36 +167,38 @@ def block(
     seeds: Iterator[int],
 ) -> Graph:
     """u = g(N (S h + b) + A h), and then g(N (M u + G h)); without an inner MLP, g(N u)."""
-    modes, onto = spectrum(Y, n_modes)
-    nodes: dict[str, tuple[Layer, Sequence[str]]] = {
-        "spectral": (SpectralConvolution(Y, modes, seed=next(seeds), onto=onto), ["x"]),
-        "bias": (bias(Y), ["spectral"]),
-    }
-    added = ["bias"]
+    _, modes, onto = spectrum(Y, n_modes, sides)
+    spectral = SpectralConvolution(Y, modes, seed=next(seeds), onto=onto, sides=sides)
+    Z, added = spectral.range, ["bias"]
+    nodes: dict[str, tuple[Layer, Sequence[str]]] = {"spectral": (spectral, ["x"]), "bias": (bias(Z), ["spectral"])}
 
     def then(name: str, layer: Layer) -> None:
         """The layer of the sum of what has been added, in place of it."""
         nodes[name], added[:] = (layer, list(added)), [name]
 
     def plus_skip(name: str, kind: str | None) -> None:
+        """A skip of h, at the points of the result."""
+        if kind is not None and sides != Y.shape[2:]:
+            nodes.setdefault("resampled", (Apply(resampling(Y, sides)), ["x"]))
+        h = "resampled" if "resampled" in nodes else "x"
         if kind == "identity":
-            added.append("x")
+            added.append(h)
         elif kind is not None:
-            nodes[name] = (both(Y, skip(kind, seeds)), ["x"])
+            nodes[name] = (both(Z, skip(kind, seeds)), [h])
             added.append(name)
 
     if norm:
-        then("norm0", both(Y, NORMS[norm]))
+        then("norm0", both(Z, NORMS[norm]))
     plus_skip("skip", skips[0])
     if not last:
-        then("gelu0", gelu(Y))
+        then("gelu0", gelu(Z))
     if inner:
-        then("mlp", both(Y, channel_mlp(inner, Y.shape[1], seeds)))
+        then("mlp", both(Z, channel_mlp(inner, Z.shape[1], seeds)))
         plus_skip("gate", skips[1])
     if norm:
-        then("norm1", both(Y, NORMS[norm]))
+        then("norm1", both(Z, NORMS[norm]))
     if not last:
-        then("gelu1", gelu(Y))
+        then("gelu1", gelu(Z))
     return Graph(nodes, outputs=added)
 
 
@@ -207,25 +239,3 @@ def channel_mlp(inner: int, out: int, seeds: Iterator[int]) -> Make:
         return ChannelMLP(Y, widths, seed=min([next(seeds) for _ in widths]))  # a seed for each map
 
     return make
-
-
-def spectrum(Y: Space, n_modes: Sequence[int]) -> tuple[list[list[int]], list[list[int]]]:
-    """The frequencies that are kept, and those at which their products are put; see the trap."""
-    *sides, last = Y.shape[2:]
-    kept = [[*range((n + 1) // 2), *range(-(n // 2), 0)] for n in n_modes[:-1]]
-    onto = [[f - N % 2 for f in row] for row, N in zip(kept, sides, strict=True)]
-    up = list(range(n_modes[-1] if Y.dtype.kind == "c" else n_modes[-1] // 2 + 1))
-    centred = last // 2 if Y.dtype.kind == "c" and sides else 0
-    return [*kept, [f - centred for f in up]], [*onto, up]
-
-
-def padding_widths(X: Space, domain_padding: float | Sequence[float] | None) -> list[tuple[int, int]]:
-    """How many zeros before and after each axis of X."""
-    sides = X.shape[2:]
-    shares = domain_padding if isinstance(domain_padding, Sequence) else [domain_padding or 0.0] * len(sides)
-    if len(shares) != len(sides) or min(shares) < 0:
-        raise ValueError(
-            f"NeuralOperator: expected a domain_padding >= 0, or one for each of {len(sides)} axes, got {domain_padding}"
-        )
-    around = [round(share * n) for share, n in zip(shares, sides, strict=True)]
-    return [(0, 0), (0, 0), *((p, p) for p in around)]

@@ -19,7 +19,9 @@ import numpy as np
 
 from .. import wire
 from ..arrays import HostArray
+from ..layers import Graph
 from .neural_operator import NeuralOperator
+from .neural_operator_grids import spectrum
 from .state_dicts import StateDict, read_state
 
 
@@ -57,7 +59,21 @@ def load_neural_operator(model: NeuralOperator, state: StateDict | str | Path) -
     where the file cannot be read; RuntimeError where it needs torch.
     """
     comm = model.domain.comm
-    model.load_state(wire.together(comm, lambda: neural_operator_weights(state) if comm.rank == 0 else None))
+    weights = lambda: used(model, neural_operator_weights(state))
+    model.load_state(wire.together(comm, lambda: weights() if comm.rank == 0 else None))
+
+
+def used(model: NeuralOperator, weights: dict[str, HostArray]) -> dict[str, HostArray]:
+    """Of whole spectral weights, the rows that the blocks of ``model`` use on their grids."""
+    whole = (
+        tuple(model.n_modes) if model.domain.dtype.kind == "c" else (*model.n_modes[:-1], model.n_modes[-1] // 2 + 1)
+    )
+    for name, R in weights.items():
+        block = model.layers.get(name.partition(".")[0])
+        if name.endswith("spectral.R") and isinstance(block, Graph) and R.shape[:-2] == whole:
+            S = block.layers["spectral"]
+            weights[name] = R[np.ix_(*spectrum(S.domain, model.n_modes, S.range.shape[2:]).rows)]
+    return weights
 
 
 def neural_operator_weights(state: StateDict | str | Path) -> dict[str, HostArray]:
