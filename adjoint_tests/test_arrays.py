@@ -1,6 +1,8 @@
 """Blocks of another array library: the same numbers, and the type that came in comes out.
 
-The whole suite runs on such blocks with ``--arrays``; here is every operator and layer once, beside its twin on NumPy.
+The whole suite runs on such blocks with ``--arrays``; here are every operator and layer, and whole trainings, once, beside
+their twins on NumPy. A GPU is used where there is one. Everywhere, a device of array-api-strict stands for it: blocks on it are
+neither taken by NumPy nor mixed with what is elsewhere.
 """
 
 import re
@@ -10,19 +12,33 @@ from pathlib import Path
 import array_api_strict as strict
 import numpy as np
 import pytest
+from test_training import few, make_data, network
 from theorems import GRIDS, assert_block_of, library_or_skip, same_text
 
 import refimpl as ri
-from refimpl import arrays, layers
+from refimpl import arrays, layers, wire
 from refimpl.cli import verify
-from refimpl.models import FNO
+from refimpl.models import FNO, NeuralOperator
 from refimpl.operator import combine
-from refimpl.training.optimizers import AdamW, clip
+from refimpl.training import AdamW, Dataset, Training, clip, fit, load_model
 from refimpl.verify import dot_test
 from refimpl.verify.pytest_arrays import guards
 
 STRICT = type(strict.zeros(1))
-every_library = pytest.mark.parametrize("library", ["array_api_strict", "torch"])
+every_library = pytest.mark.parametrize("library", ["array_api_strict", "torch", "torch on a GPU", "cupy on a GPU"])
+
+
+def chosen(team, library):
+    """A library and where its blocks are; all ranks skip where one has it not."""
+    name, _, gpu = library.partition(" on ")
+    xp = library_or_skip(team, name)
+    if gpu and not all(wire.pool(team, has_gpu(xp))):
+        pytest.skip("there is no GPU")
+    return xp, {"torch on a GPU": "cuda", "array_api_strict": strict.Device("device1")}.get(library)
+
+
+def has_gpu(xp):
+    return xp.cuda.is_available()  # the name is torch's and CuPy's
 
 
 def every_operator(team):
@@ -34,8 +50,8 @@ def every_operator(team):
 def test_every_operator_gives_the_numbers_of_its_twin_on_numpy_in_the_library_of_its_space(team, library, monkeypatch):
     if team.size not in (1, 2, 4):
         pytest.skip("on 1, 2 and 4 ranks, to save time")
-    twins = every_operator(team)
-    guard(library_or_skip(team, library), monkeypatch)
+    where, twins = chosen(team, library), every_operator(team)
+    guard(*where, monkeypatch)
     for (name, _, A, exact, chain), (_, _, twin, *_) in zip(every_operator(team), twins, strict=True):
         for B, other in ((A, twin), (A.H, twin.H)):
             y, expected = (C.forward(C.domain.random(3, copies="independent")) for C in (B, other))
@@ -45,19 +61,28 @@ def test_every_operator_gives_the_numbers_of_its_twin_on_numpy_in_the_library_of
         assert dot_test(A, exact=exact, chain=chain), name
 
 
-def guard(xp, monkeypatch):
+def guard(xp, device, monkeypatch):
     """Let ``ri.Space`` make blocks of ``xp`` that NumPy's functions do not take within refimpl, as in a run with --arrays."""
     block = type(xp.zeros(1))
-    monkeypatch.setattr(ri, "Space", partial(ri.Space, xp=xp))
+    monkeypatch.setattr(ri, "Space", partial(ri.Space, xp=xp, device=device))
     for way, guarded in guards(block).items():
         monkeypatch.setattr(block, way, guarded)
 
 
+NETWORKS = {
+    "FNO": lambda X: FNO(X, 3, (2, 2), blocks=1, hidden=4),
+    "NeuralOperator": lambda X: NeuralOperator(
+        X, (4, 3), 4, n_layers=2, norm="group_norm", domain_padding=0.2, resolution_scaling_factor=[2, 0.5]
+    ),
+}
+
+
 @every_library
-def test_training_steps_give_the_weights_of_numpy_in_the_library_of_the_space(team, library):
-    def trained(xp):
-        X = ri.Space(ri.Partition(team, (1, 1, team.size)), (2, 3, 8, 5), xp=xp)
-        F, rule = FNO(X, 3, (2, 2), blocks=1, hidden=4), AdamW(weight_decay=0.1)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_training_steps_give_the_weights_of_numpy_in_the_library_of_the_space(team, library, name):
+    def trained(xp, device=None):
+        X = ri.Space(ri.Partition(team, (1, 1, team.size)), (2, 3, 8, 5), xp=xp, device=device)
+        F, rule = NETWORKS[name](X), AdamW(weight_decay=0.1)
         loss, moments = layers.RelativeH1(F.range), rule.start(F.parameters)
         for t in (1, 2):
             y, J = F.linearize(X.random(1))
@@ -67,15 +92,43 @@ def test_training_steps_give_the_weights_of_numpy_in_the_library_of_the_space(te
         assert_block_of(ri.Product(F.parameter_spaces), F.parameters)
         return F.state()
 
-    xp, twin = library_or_skip(team, library), trained(np)
-    for name, w in trained(xp).items():
-        assert team.rank or np.allclose(w, twin[name], rtol=1e-11, atol=1e-13), name
+    if name != "FNO":
+        few(team)
+    where, twin = chosen(team, library), trained(np)
+    for name, w in trained(*where).items():
+        assert team.rank or np.allclose(w, twin[name], rtol=1e-11, atol=1e-12), name
+
+
+@every_library
+def test_a_whole_training_with_its_checkpoints_gives_the_numbers_of_numpy(team, library, shared_tmp_path, monkeypatch):
+    few(team)
+    wire.at_root(team, lambda: make_data(shared_tmp_path))
+    plan = Training(epochs=2, accumulate=2, schedule="step", loss="plume_l2", limit=0.1, warmup=1)
+
+    def trained(out):
+        train, held_out = (Dataset(team, shared_tmp_path, split) for split in ("train", "valid"))
+        model, stored = network(team), network(team)
+        progress = fit(model, network(team, 1), train, held_out, train.scaling(), plan, shared_tmp_path / out)
+        load_model(stored, shared_tmp_path / out)
+        for F in (model, stored):
+            assert_block_of(ri.Product(F.parameter_spaces), F.parameters)
+        state = wire.share(team, stored.state())
+        assert all(np.array_equal(w, state[name]) for name, w in wire.share(team, model.state()).items())
+        return progress, state
+
+    where = chosen(team, library)
+    expected, twin = trained("numpy")
+    guard(*where, monkeypatch)
+    progress, weights = trained("another")
+    for numbers in ("loss", "held_out", "norm"):
+        assert getattr(progress, numbers) == pytest.approx(getattr(expected, numbers), rel=1e-11)
+    assert all(np.allclose(w, twin[name], rtol=1e-10, atol=1e-12) for name, w in weights.items())
 
 
 @every_library
 def test_numpys_functions_on_a_block_are_refused_within_refimpl(team, library, monkeypatch):
-    xp = library_or_skip(team, library)
-    guard(xp, monkeypatch)
+    xp, device = chosen(team, library)
+    guard(xp, device, monkeypatch)
     planted = {"np": np, "to_host": arrays.to_host, "__name__": "refimpl.planted"}
     silent, explicit = (
         eval(f"lambda x: {text}", planted) for text in ("np.vdot(x, x)", "np.vdot(to_host(x), to_host(x))")

@@ -7,6 +7,8 @@ or NumPy does faster, is done on the host: to_host, NumPy, from_host (a space's 
 
 from __future__ import annotations
 
+from functools import lru_cache
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
@@ -63,7 +65,9 @@ def contiguous(x: Array) -> Array:
     """``x`` in C order, so that sums run in the same order whatever its memory; ``x`` itself where it is already."""
     if isinstance(x, np.ndarray):
         return x if x.flags.c_contiguous else np.ascontiguousarray(x)
-    return x.contiguous() if hasattr(x, "contiguous") else x
+    if hasattr(x, "contiguous"):  # torch
+        return x.contiguous()
+    return x.copy() if hasattr(x, "flags") and not x.flags.c_contiguous else x  # CuPy
 
 
 def fresh(x: Array) -> Array:
@@ -76,4 +80,13 @@ def from_host(a: np.ndarray, xp: ModuleType = np, device: object = None) -> Arra
     if xp is np:
         return a
     plain = a.flags.c_contiguous and a.flags.writeable  # torch takes no other
-    return xp.asarray(a if plain else a.copy(), device=device)
+    return standard(xp).asarray(a if plain else a.copy(), device=device)
+
+
+@lru_cache
+def standard(xp: ModuleType) -> ModuleType:
+    """``xp`` with the functions as the standard has them: CuPy's own ``asarray`` knows no device."""
+    try:
+        return import_module(f"array_api_compat.{xp.__name__}")
+    except ImportError:  # it is so already
+        return xp
