@@ -12,6 +12,7 @@ import time
 from dataclasses import fields
 from importlib.util import find_spec
 from pathlib import Path
+from random import Random
 
 import h5py
 import numpy as np
@@ -23,6 +24,7 @@ from refimpl.cli import report
 from refimpl.cli.config import Config, Model, read, write
 from refimpl.cli.launch import environment, mpiexec
 from refimpl.training import Training
+from refimpl.training.checkpoint import committed
 from refimpl.training.dataset import INPUTS
 
 SMALL = Model(width=3, modes=(2, 2, 1, 2), blocks=1, hidden=4, dtype="float64")
@@ -209,18 +211,49 @@ def test_an_unwritable_report_is_told_once_and_before_the_tests(tmp_path):
         assert done.returncode == 1 and len(lines(done)) == 1 and told in done.stderr and not done.stdout
 
 
-def test_a_killed_rank_ends_the_job_and_what_was_complete_stays(config):
-    config.write_text(
-        config.read_text().replace("epochs = 2", "epochs = 100000").replace("save_every = 5", "save_every = 1")
+def test_a_killed_rank_ends_the_job_and_training_goes_on_to_the_bits_of_one_that_was_not_killed(config):
+    """Of two trainings without end, one rank is killed at a moment that nobody chose; what is complete then stays."""
+    endless = config.read_text().replace("epochs = 2", "epochs = 100000").replace("save_every = 5", "save_every = 1")
+    endless = endless.replace('schedule = "cosine"', 'schedule = "constant"').replace("warmup = 20", "warmup = 0")
+    config.write_text(endless)
+    command, out, rng = (
+        [mpiexec(), "-n", "2", sys.executable, "-m", "refimpl", "train"],
+        config.parent / "out",
+        Random(),
     )
-    command = [mpiexec(), "-n", "2", sys.executable, "-m", "refimpl", "train", str(config)]
-    with subprocess.Popen(command, env=environment(2), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as job:
-        wait_until(lambda: list((config.parent / "out").glob("step-*/index.json")))
-        os.kill(ranks_of(job.pid)[-1], signal.SIGKILL)
-        start = time.monotonic()
-        assert job.wait(timeout=10) != 0
-        assert time.monotonic() - start < 10
-    assert refimpl("evaluate", config).returncode == 0
+    for _ in range(2):
+        before, moment = newest(out), rng.uniform(0, 0.3)
+        arguments = dict(env=environment(2), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        with subprocess.Popen([*command, str(config), "--resume"], **arguments) as job:
+            wait_until(lambda before=before: newest(out) > before)
+            time.sleep(moment)
+            os.kill(rng.choice(ranks_of(job.pid)), signal.SIGKILL)
+            start = time.monotonic()
+            assert job.wait(timeout=10) != 0
+            assert time.monotonic() - start < 10
+    last = newest(out) + 1
+    for name in ("out", "whole"):
+        text = endless.replace("epochs = 100000", f"epochs = {last}").replace('out = "out"', f'out = "{name}"')
+        config.write_text(text)
+        done = refimpl("train", config, "--resume")
+        assert done.returncode == 0 and "older checkpoint" not in done.stdout, done.stderr
+    one, two = (stored(config.parent / name / f"step-{last:06d}") for name in ("out", "whole"))
+    assert set(one) == set(two) and all(np.array_equal(array, two[name]) for name, array in one.items())
+
+
+def newest(out: Path) -> int:
+    """The step of the newest checkpoint, 0 where there is none."""
+    return max((int(path.name[5:]) for path in committed(out) if path.suffix == ""), default=0)
+
+
+def stored(checkpoint: Path) -> dict[str, np.ndarray]:
+    arrays = {}
+    for shard in checkpoint.glob("*.h5"):
+        with h5py.File(shard) as file:
+            found = []
+            file.visititems(lambda name, item, found=found: found.append(name) if hasattr(item, "dtype") else None)
+            arrays |= {f"{shard.name}/{name}": file[name][()] for name in found}
+    return arrays
 
 
 def wait_until(ready, seconds=40):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import scipy.fft
+import scipy.linalg
 import strategies
 from theorems import (
     GRIDS,
@@ -159,6 +160,23 @@ def test_it_is_linear_in_its_input_so_the_tangent_is_the_layer(team):
     y, J = S.linearize(x)
     assert np.array_equal(J.forward(dx), S(dx)) or np.allclose(J.forward(dx), S(dx), rtol=1e-14, atol=1e-15)
     assert np.allclose(S(3 * x + dx), 3 * y + S(dx), rtol=1e-13, atol=1e-14)
+
+
+@pytest.mark.parametrize(("n", "m"), [(5, 2), (6, 4), (7, 4)])
+def test_the_matrix_of_a_convolution_is_circulant_and_its_adjoint_the_transpose(team, n, m):
+    """Its first column is the inverse transform of R; each further one is the one before, a point later."""
+    S = SpectralConvolution(ri.Space(ri.Partition(team, (1, 1, team.size)), (1, 1, n)), (m,), seed=3)
+    R, (_, J) = whole(S.parameter_spaces["R"], S.parameters["R"]), S.linearize(S.domain.zeros())
+    of_x = Planted(J, lambda dy: J.adjoint(dy)[0])
+    of_x.domain, of_x.forward = S.domain, J.forward
+    with ri.unchecked():
+        M = verify.matrix(of_x, tolerance=1e-14)
+    kernel = scipy.fft.irfft(R[:, 0, 0], n)
+    assert M is None or np.allclose(M, scipy.linalg.circulant(kernel), rtol=0, atol=1e-14)
+    transposed = Planted(of_x, S)  # a convolution is not symmetric
+    transposed.domain, transposed.forward = S.domain, J.forward
+    with pytest.raises(ArithmeticError, match="the conjugate transpose has"):
+        verify.matrix(transposed, tolerance=1e-14)
 
 
 def test_the_weight_is_cut_as_the_modes_are_and_shared_by_the_batch_ranks(team):
