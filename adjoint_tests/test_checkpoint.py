@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +18,7 @@ from theorems import same_text
 
 import refimpl as ri
 from refimpl import wire
+from refimpl.cli.launch import environment
 from refimpl.training import checkpoint
 from refimpl.verify import spmd
 
@@ -105,6 +108,38 @@ def test_a_crash_at_any_moment_leaves_the_last_good_checkpoint(team, shared_tmp_
     assert crashes >= (6 if who == 0 or team.size == 1 else 1)
     left = wire.at_root(team, lambda: sorted(path.name for path in shared_tmp_path.iterdir()))
     assert left == [f"step-{s:06d}" for s in sorted({1, step})]
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+import numpy as np, refimpl as ri
+from refimpl import wire
+from refimpl.cli.launch import environment
+from refimpl.training import checkpoint
+
+X, folder = ri.Space(ri.Partition(wire.world(), (1,)), (3000,)), Path(sys.argv[1])
+checkpoint.save(folder, 1, {"x": X}, {"x": X.random(1)}, {})
+for most in (0, 100, 3000, 20000, 24000):  # bytes that a file may have: of 24000, and HDF5's own
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, resource.RLIM_INFINITY))
+    try:
+        checkpoint.save(folder, 2, {"x": X}, {"x": X.random(2)}, {})
+    except OSError as error:
+        assert "rank-0.h5" in str(error) and len(str(error).splitlines()) == 1, error
+        print("refused")
+    found, _ = checkpoint.load_newest(folder, {"x": X})
+    assert np.array_equal(found["x"], X.random(1))
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+checkpoint.save(folder, 2, {"x": X}, {"x": X.random(2)}, {})
+found, _ = checkpoint.load_newest(folder, {"x": X})
+assert np.array_equal(found["x"], X.random(2))
+"""
+
+
+def test_a_disk_that_is_full_at_any_byte_is_an_error_in_one_line_and_leaves_the_last_good_checkpoint(tmp_path):
+    command = [sys.executable, "-c", FULL, str(tmp_path / "out")]
+    done = subprocess.run(command, env=environment(1), capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0 and done.stdout.split() == ["refused"] * 5, done.stderr
 
 
 def test_a_damaged_or_missing_shard_of_the_last_rank_is_named_on_all_ranks(team, shared_tmp_path):

@@ -113,15 +113,12 @@ def table(frames: list[dict[str, float]], overall: dict[str, float]) -> str:
 
 def write(out: Path, result: dict, pictures: list[dict]) -> None:
     """evaluation.json and predictions.h5."""
-    import h5py
+    from ..training.files import write_bytes, write_hdf5
 
-    def fields(path: Path) -> None:
-        with h5py.File(path, "w") as file:
-            for case, both in zip(result["cases"], pictures, strict=True):
-                for name, field in both.items():
-                    file.create_dataset(
-                        f"{case['file']}/{name}", data=field[0, 0], compression="gzip", compression_opts=1
-                    )
+    def fields(file: Any) -> None:
+        for case, both in zip(result["cases"], pictures, strict=True):
+            for name, field in both.items():
+                file.create_dataset(f"{case['file']}/{name}", data=field[0, 0], compression="gzip", compression_opts=1)
 
-    write_whole(out / "predictions.h5", fields)
-    write_whole(out / "evaluation.json", lambda path: path.write_text(json.dumps(result, indent=1)))
+    write_whole(out / "predictions.h5", lambda path: write_hdf5(path, fields))
+    write_whole(out / "evaluation.json", lambda path: write_bytes(path, json.dumps(result, indent=1).encode()))

@@ -77,16 +77,15 @@ def files_of(cases: Path, out: Path) -> list[Path]:
 
 def write(out: Path, cases: Any, numbers: list[int], predicted: Any) -> None:
     """A file for each case of a batch (batch, 1, nx, ny, nz, frames); on rank 0, where there is one."""
-    import h5py
     import numpy as np
 
     from ..training.dataset import OUTPUT
+    from ..training.files import write_hdf5
 
     for i, field in {} if predicted is None else dict(zip(numbers, predicted, strict=True)).items():
 
-        def fill(path: Path, field: Any = field) -> None:
-            with h5py.File(path, "w") as file:
-                fields = file.create_group("t0_fields")
-                fields.create_dataset(OUTPUT, data=np.moveaxis(field, -1, 1), compression="gzip", compression_opts=1)
+        def fill(file: Any, field: Any = field) -> None:
+            fields = file.create_group("t0_fields")
+            fields.create_dataset(OUTPUT, data=np.moveaxis(field, -1, 1), compression="gzip", compression_opts=1)
 
-        write_whole(out / cases.files[i].name, fill)
+        write_whole(out / cases.files[i].name, partial(write_hdf5, fill=fill))

@@ -10,6 +10,7 @@ Commit       All write into step-000120.partial and sync; all vote; then rank 0 
              The one before the newest is kept: where the newest is damaged, that is taken.
 Loading      A block is put together from the hyperslabs of all boxes that overlap it, whatever ranks wrote them.
 Cost         Every rank writes, and in loading reads, its own blocks; the sums of files are checked once, shared by the ranks.
+             To be written, a rank's blocks are in memory once more (files.py).
 Reference    The write-sync-rename commit: Pillai et al., "All file systems are not created equal", OSDI 2014.
 """
 
@@ -30,6 +31,7 @@ import numpy as np
 from .. import wire
 from ..arrays import Array, to_host
 from ..space import Box, Space
+from .files import write_bytes, write_hdf5
 
 KEEP = 2  # committed checkpoints that stay
 
@@ -139,16 +141,17 @@ def _fresh(partial: Path) -> None:
 
 def _write_blocks(partial: Path, spaces: dict[str, Space], blocks: dict[str, np.ndarray]) -> dict[str, Any]:
     """Write what this rank owns; what the index must say of it."""
-    import h5py
-
     rank = next(iter(spaces.values())).comm.rank
     file, arrays = partial / f"rank-{rank}.h5", {}
-    with h5py.File(file, "w") as out:
+
+    def fill(out: Any) -> None:
         for name, space in spaces.items():
             block = to_host(blocks[name])
             if block.size and space.owns:  # of several copies, the first
                 out.create_dataset(name, data=block)
                 arrays[name] = {"shape": space.shape, "dtype": space.dtype.name, "box": space.local_box}
+
+    write_hdf5(file, fill)
     _sync(file)
     return {"name": file.name, "sha256": _digest(file), "arrays": arrays}
 
@@ -156,7 +159,7 @@ def _write_blocks(partial: Path, spaces: dict[str, Space], blocks: dict[str, np.
 def _commit(partial: Path, final: Path, records: list[dict], extra: dict[str, Any]) -> None:
     index = partial / "index.json"
     text = json.dumps({"files": records, "extra": extra})
-    index.write_text(json.dumps({"sha256": _seal(text), **json.loads(text)}))
+    write_bytes(index, json.dumps({"sha256": _seal(text), **json.loads(text)}).encode())
     _sync(index)
     _sync(partial)
     if final.exists():  # a step that is made again: the old one goes when the new one is there

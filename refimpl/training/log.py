@@ -14,6 +14,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from .files import write_bytes
 from .plan import Progress
 
 COLUMNS = ("loss", "held_out", "rate", "norm")
@@ -33,7 +34,7 @@ def write_log(progress: Progress, folder: Path, board: Board) -> None:
     table.writeheader()
     table.writerows(rows(progress))
     folder.mkdir(parents=True, exist_ok=True)
-    partial.write_text(text.getvalue())
+    write_bytes(partial, text.getvalue().encode())
     partial.replace(folder / "log.csv")
     board.add(progress)
 
@@ -62,8 +63,10 @@ class Board:
 def curves(loss: list[float], held_out: list[float], best: int = 0) -> Any:
     """A figure of the training loss and the held-out error over epochs; ``best``: an epoch to mark, 0 for none."""
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import MaxNLocator
 
     figure, ax = plt.subplots(figsize=(5.4, 3.4), layout="constrained")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     epochs = range(1, len(loss) + 1)
     ax.plot(epochs, loss, color="#0b6fa4", linestyle="--", label="training loss")
     ax.plot(epochs, held_out, color="#0b6fa4", label="held-out error (relative L2)")
