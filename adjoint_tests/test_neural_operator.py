@@ -136,6 +136,22 @@ def test_what_is_read_is_given_to_any_partition(team):
         assert team.rank or np.array_equal(w, weights[key]), key
 
 
+@pytest.mark.parametrize(
+    ("options", "sides"),
+    [
+        (dict(resolution_scaling_factor=np.float32(2)), (28, 24)),
+        (dict(resolution_scaling_factor=np.array([2, 0.5])), (7, 6)),
+        (dict(resolution_scaling_factor=[[1, 2], [3, 1.5]]), (21, 18)),
+        (dict(output_shape=np.array([9, 8])), (9, 8)),
+        (dict(output_shape=[(9, np.int64(8)), None], resolution_scaling_factor=0.5), (4, 4)),
+        (dict(output_shape=(9, 8), domain_padding=0.5), (9 - 2 * round(4 * 9 / 15), 8 - 2 * round(3 * 8 / 12))),
+    ],
+)
+def test_a_factor_or_a_shape_says_how_many_points_there_are(options, sides):
+    X = ri.Space(ri.Partition(wire.mpi().COMM_SELF, (1,)), (1, 1, 7, 6))
+    assert NeuralOperator(X, (4, 3), 2, n_layers=2, **options).range.shape == (1, 1, *sides)
+
+
 def test_on_a_grid_too_coarse_for_its_modes_a_block_has_the_middle_of_what_is_stored(team):
     """As there: of the frequencies -2 .. 1, those at -2, -1, 0 then act on -1, 0, 1."""
     P = ri.Partition(team, (1, 1, team.size, 1))
@@ -177,6 +193,7 @@ def test_what_does_not_fit_is_refused_by_all_ranks_alike(team):
         ),
         "one for each of 4 layers, or 2 for each, got [1, 2]": make((4, 3), 4, resolution_scaling_factor=[1, 2]),
         "factor > 0, or one for each of 4 layers, or 2 for each, got -1": make((4, 3), 4, resolution_scaling_factor=-1),
+        "or 2 for each, got inf": make((4, 3), 4, resolution_scaling_factor=np.inf),
         "an output_shape of 2 sizes, or one (or None) for each of 4 layers, got (6,)": make(
             (4, 3), 4, output_shape=(6,)
         ),

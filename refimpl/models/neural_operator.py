@@ -87,7 +87,7 @@ class NeuralOperator(Sequential):
     ``resolution_scaling_factor``: how many times as many points a block gives; one number, one for each block, or for each
     block and axis. ``output_shape``: the points that the last block gives, or for each block its points or None; there, it is
     an argument of the call. What was padded is taken off again as wide as it has become.
-    Raises ValueError where an option does not fit, the grid cuts the channels, or an axis does not hold its modes.
+    Raises ValueError where an option does not fit, the grid cuts the channels, or a block would keep no mode.
     """
 
     def __init__(

@@ -13,6 +13,8 @@ Reference    Version 2.0.0 of neuraloperator: SpectralConv.forward, resample, Do
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
+from numbers import Integral, Real
 from typing import NamedTuple
 
 from ..layers import Resampling, SpectralResampling
@@ -82,14 +84,12 @@ def scaled_sides(
     sides: Sequence[int], n_layers: int, factors: Factors, shapes: Sequence | None
 ) -> tuple[list[Sides], list[float]]:
     """The points that each block gives, and how many times as many the last one gives as there are ``sides``."""
-    steps, scale = [tuple(sides)], [1.0] * len(sides)
-    for row, shape in zip(
-        read_factors(factors, n_layers, len(sides)), read_shapes(shapes, n_layers, len(sides)), strict=True
-    ):
+    d, steps, scale = len(sides), [tuple(sides)], [1.0] * len(sides)
+    for row, shape in zip(read_factors(factors, n_layers, d), read_shapes(shapes, n_layers, d), strict=True):
         before = steps[-1]
         steps.append(tuple(round(f * n) for f, n in zip(row, before, strict=True)) if shape is None else shape)
         if shape is not None:
-            row = [m / n for m, n in zip(shape, before, strict=True)]
+            row = [m / max(n, 1) for m, n in zip(shape, before, strict=True)]
         scale = [s * f for s, f in zip(scale, row, strict=True)]
         if min(steps[-1]) < 1:
             raise ValueError(f"NeuralOperator: expected at least one point after each layer, got {steps[1:]}")
@@ -98,9 +98,10 @@ def scaled_sides(
 
 def read_factors(given: Factors, n_layers: int, d: int) -> list[list[float]]:
     """A factor for each layer and axis. ValueError where they are others."""
-    layers: list = [given] * n_layers if given is None or isinstance(given, float | int) else list(given)
-    rows = [[1.0 if f is None else f] * d if f is None or isinstance(f, float | int) else list(f) for f in layers]
-    if len(rows) != n_layers or any(len(row) != d or not min(row) > 0 for row in rows):
+    numbers = (float, Real)  # NumPy's too
+    layers: list = [given] * n_layers if given is None or isinstance(given, numbers) else list(given)
+    rows: list[list] = [[1.0 if f is None else f] * d if f is None or isinstance(f, numbers) else [*f] for f in layers]
+    if len(rows) != n_layers or any(len(row) != d or not 0 < min(row) <= max(row) < inf for row in rows):
         raise ValueError(
             f"NeuralOperator: expected a resolution_scaling_factor > 0, or one for each of {n_layers} layers, "
             f"or {d} for each, got {given}"
@@ -110,7 +111,7 @@ def read_factors(given: Factors, n_layers: int, d: int) -> list[list[float]]:
 
 def read_shapes(given: Sequence | None, n_layers: int, d: int) -> list[Sides | None]:
     """The points after each layer, None where a factor says them. ValueError where they are not whole numbers, one an axis."""
-    last_alone = given is None or not isinstance(given, Sequence) or all(isinstance(m, int) for m in given)
+    last_alone = given is None or not isinstance(given, Sequence) or all(isinstance(m, Integral) for m in given)
     shapes = [None] * (n_layers - 1) + [given] if last_alone else list(given or ())
     read = [None if shape is None else whole_numbers("NeuralOperator: output_shape", shape) for shape in shapes]
     if len(read) != n_layers or any(shape is not None and len(shape) != d for shape in read):
