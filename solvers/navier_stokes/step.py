@@ -1,0 +1,214 @@
+"""Step: a layer from the state of a flow to the state one step later, with its physics as parameters.
+
+Definition   schemes.py. The state is the velocity u; with ab2 (u, N(u before)), one behind the other.
+Parameters   "viscosity" (1,), and with a ball "ball" = (centre.., radius); one owner each, which broadcasts them in every step.
+Tangent      The same stages with the tangents of N and Q; P is linear.
+Adjoint      The stages from the last to the first, with N*, Q* and P* = P.
+Cost         For each stage one exchange of ghosts and one projection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from refimpl import Space
+from refimpl.layers.layer import Blocks, Layer
+from refimpl.layers.owners import from_owners
+from refimpl.operator import Traffic
+
+from .flow import Flow
+from .ghosts import Ghosts
+from .projection import Projection
+from .solid import Fraction, Penalty
+from .tendency import Tendency
+
+STAGES = (0.0, 3 / 4, 1 / 3)  # of rk3: how much of the step's first velocity is in that after each stage
+
+
+class Step(Layer):
+    """A step of ``dt`` seconds of ``flow``, on velocities cut as the numbers a cell ``S`` are."""
+
+    told = ("flow", "dt")
+
+    def __init__(self, flow: Flow, S: Space, dt: float) -> None:
+        mesh = flow.mesh
+        V = mesh.vectors(S)
+        state = V if flow.scheme == "rk3" else V.replace(shape=(2 * mesh.ndim, *mesh.shape))
+        super().__init__(state, state)
+        self.flow, self.dt, self.velocities = flow, dt, V
+        self.ghosts, self.project = Ghosts(V, mesh, flow.speeds), Projection(S, mesh)
+        self.tendency = Tendency(self.ghosts.range, V, mesh)
+        self.penalty = Penalty(V, mesh, dt, flow.ball.eta if flow.ball else 1.0, flow.fringe)
+        self.fraction = Fraction(V, mesh)
+        self.force = np.reshape(flow.force or (0.0,) * mesh.ndim, (mesh.ndim, *(1,) * mesh.ndim))
+        given = {"viscosity": [flow.viscosity]} | ({"ball": [*flow.ball.centre, flow.ball.radius]} if flow.ball else {})
+        self.owned = {name: from_owners(vector(V, len(numbers)), 0, sharded=False) for name, numbers in given.items()}
+        self.parameter_spaces = {name: A.domain for name, A in self.owned.items()}
+        self.parameters = {
+            name: np.array(numbers if W.partition.active else [], float)
+            for (name, numbers), W in zip(given.items(), self.parameter_spaces.values(), strict=True)
+        }
+
+    def value(self, x: np.ndarray) -> np.ndarray:
+        nu, chi = self._physics()
+        if self.flow.scheme == "rk3":  # u <- a x + (1 - a) E(u, N(u))
+            u = x
+            for a in STAGES:
+                u = self._mixed(a, x, self.push(u, self.slope(u, nu), chi))
+            return u
+        u, before = self._halves(x)  # u <- E(u, 3/2 N - 1/2 N before)
+        N = self.slope(u, nu)
+        return np.concatenate([self.push(u, 1.5 * N - 0.5 * before, chi), N])
+
+    def derivative(self, x: np.ndarray) -> tuple[np.ndarray, Callable, Callable]:
+        return (self._rk3 if self.flow.scheme == "rk3" else self._ab2)(x)
+
+    def _rk3(self, x: np.ndarray) -> tuple[np.ndarray, Callable, Callable]:
+        (nu, chi), u, stages = self._physics(), x, []
+        for a in STAGES:
+            N, *slopes = self.slope_derivative(u, nu)
+            e, *pushes = self.push_derivative(u, N, chi)
+            u = self._mixed(a, x, e)
+            stages.append((a, slopes, pushes))
+
+        def tangent(dx: np.ndarray, d: Blocks) -> np.ndarray:  # du <- a dx + (1 - a) dE(du, dN)
+            (dnu, dchi), du = self._changes(d), dx
+            for a, (slope, _), (push, _) in stages:
+                du = self._mixed(a, dx, push(du, slope(du, dnu), dchi))
+            return du
+
+        def adjoint(dy: np.ndarray) -> tuple[np.ndarray, Blocks]:  # dx += a du;  du <- dE* (1 - a) du
+            du, dx, dnu, dchi = dy, np.zeros_like(dy), 0.0, 0.0
+            for a, (_, slope), (_, push) in reversed(stages):
+                dx += a * du
+                own, dN, more = push((1.0 - a) * du)
+                through, dn = slope(dN)
+                du, dnu, dchi = own + through, dnu + dn, dchi + more
+            return dx + du, self._gradients(dnu, dchi)
+
+        return u, tangent, adjoint
+
+    def _ab2(self, x: np.ndarray) -> tuple[np.ndarray, Callable, Callable]:
+        (nu, chi), (u, before) = self._physics(), self._halves(x)
+        N, slope, slope_adjoint = self.slope_derivative(u, nu)
+        y, push, push_adjoint = self.push_derivative(u, 1.5 * N - 0.5 * before, chi)
+
+        def tangent(dx: np.ndarray, d: Blocks) -> np.ndarray:  # (dE(du, 3/2 dN - 1/2 dN before), dN)
+            (dnu, dchi), (du, dbefore) = self._changes(d), self._halves(dx)
+            dN = slope(du, dnu)
+            return np.concatenate([push(du, 1.5 * dN - 0.5 * dbefore, dchi), dN])
+
+        def adjoint(dy: np.ndarray) -> tuple[np.ndarray, Blocks]:  # dN += 3/2 dM,  dN before = -1/2 dM
+            dnew, dN = self._halves(dy)
+            own, dM, dchi = push_adjoint(dnew)
+            through, dnu = slope_adjoint(dN + 1.5 * dM)
+            return np.concatenate([own + through, -0.5 * dM]), self._gradients(dnu, dchi)
+
+        return np.concatenate([y, N]), tangent, adjoint
+
+    # ---- a stage: E(u, N) = P Q (u + dt N) ---------------------------------------------------------------------------
+
+    def slope(self, u: np.ndarray, nu: float) -> np.ndarray:
+        """N(u), with the force."""
+        return self._driven(self.tendency.value(self._surrounded(u), nu))
+
+    def slope_derivative(self, u: np.ndarray, nu: float) -> tuple[np.ndarray, Callable, Callable]:
+        N, tangent, adjoint = self.tendency.derivative(self._surrounded(u), nu)
+
+        def forward(du: np.ndarray, dnu: float) -> np.ndarray:
+            return tangent(self.ghosts.forward(du), dnu)
+
+        def back(dN: np.ndarray) -> tuple[np.ndarray, float]:
+            dw, dnu = adjoint(dN)
+            return self.ghosts.adjoint(dw), dnu
+
+        return self._driven(N), forward, back
+
+    def push(self, u: np.ndarray, N: np.ndarray, chi: Any) -> np.ndarray:
+        """E(u, N)."""
+        return self.project.forward(self.penalty.value(self._moved(u, N), chi))
+
+    def push_derivative(self, u: np.ndarray, N: np.ndarray, chi: Any) -> tuple[np.ndarray, Callable, Callable]:
+        q, tangent, adjoint = self.penalty.derivative(self._moved(u, N), chi)
+
+        def forward(du: np.ndarray, dN: np.ndarray, dchi: Any) -> np.ndarray:  # dE = P dQ (du + dt dN)
+            return self.project.forward(tangent(self._moved(du, dN), dchi))
+
+        def back(dy: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # du = Q* P* dy,  dN = dt du
+            du, dchi = adjoint(self.project.adjoint(dy))
+            return du, self.dt * du, dchi
+
+        return self.project.forward(q), forward, back
+
+    def _moved(self, u: np.ndarray, N: np.ndarray) -> np.ndarray:
+        """u + dt N."""
+        v = self.dt * N
+        v += u
+        return v
+
+    def _surrounded(self, u: np.ndarray) -> np.ndarray:
+        """u with its ghosts, behind moving walls too."""
+        w = self.ghosts.forward(u)
+        if self.ghosts.moving is not None:
+            w += self.ghosts.moving
+        return w
+
+    def _driven(self, N: np.ndarray) -> np.ndarray:
+        if self.flow.force:
+            N += self.force
+            for at in self.tendency.low_walls:
+                N[at] = 0.0
+        return N
+
+    def _halves(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return x[: self.flow.mesh.ndim], x[self.flow.mesh.ndim :]
+
+    @staticmethod
+    def _mixed(a: float, x: np.ndarray, e: np.ndarray) -> np.ndarray:
+        """a x + (1 - a) e, in place of e."""
+        if a:
+            e *= 1.0 - a
+            e += a * x
+        return e
+
+    # ---- the parameters ----------------------------------------------------------------------------------------------
+
+    def _physics(self) -> tuple[float, Any]:
+        """The viscosity and chi, on all ranks."""
+        pending = {name: A.start(self.parameters[name]) for name, A in self.owned.items()}
+        found = {name: A.finish(pending[name]) for name, A in self.owned.items()}
+        self.ball = found.get("ball")
+        nu = float(found["viscosity"][0]) if found["viscosity"].size else 0.0
+        return nu, 0.0 if self.ball is None or not self.ball.size else self.fraction.value(self.ball)
+
+    def _changes(self, d: Blocks) -> tuple[float, Any]:
+        """dnu and dchi, on all ranks."""
+        dnu = self.owned["viscosity"].forward(d["viscosity"])
+        if self.ball is None:
+            return float(dnu.sum()), 0.0
+        dball = self.owned["ball"].forward(d["ball"])
+        return float(dnu.sum()), self.fraction.derivative(self.ball)[1](dball) if dball.size else 0.0
+
+    def _gradients(self, dnu: float, dchi: Any) -> Blocks:
+        """What dnu and dchi are for the owners, summed over all ranks."""
+        local = {"viscosity": np.array([dnu])}
+        if self.ball is not None:
+            local["ball"] = self.fraction.derivative(self.ball)[2](dchi) if self.ball.size else self.ball
+        return {name: A.adjoint(fitted(local[name], A.range)) for name, A in self.owned.items()}
+
+    def traffic(self) -> Traffic:
+        stages = [self.ghosts.traffic(), self.project.traffic()] * (3 if self.flow.scheme == "rk3" else 1)
+        return sum([*stages, *(A.traffic() for A in self.owned.values())], Traffic())
+
+
+def vector(V: Space, n: int) -> Space:
+    """The space of n numbers of which every rank of V has a copy."""
+    return V.replace(shape=(n,), cuts=(None,), blocks={})
+
+
+def fitted(numbers: np.ndarray, X: Space) -> np.ndarray:
+    """The numbers, or none on a rank that has no block."""
+    return numbers if X.partition.active else np.empty(X.local_shape)
