@@ -109,14 +109,35 @@ class Step(Layer):
 
         return np.concatenate([y, N]), tangent, adjoint
 
+    # ---- the first state ---------------------------------------------------------------------------------------------
+
+    def begin(self, u: np.ndarray) -> np.ndarray:
+        """The state at first: with ab2, N(u) stands for the tendency before, which makes the first step Euler's."""
+        return u if self.flow.scheme == "rk3" else np.concatenate([u, self.slope(u, self._physics()[0])])
+
+    def begin_derivative(self, u: np.ndarray) -> tuple[np.ndarray, Callable, Callable]:
+        if self.flow.scheme == "rk3":
+            return u, lambda du, d: du, lambda dx: (dx, {})
+        N, slope, slope_adjoint = self.slope_derivative(u, self._physics()[0])
+
+        def tangent(du: np.ndarray, d: Blocks) -> np.ndarray:
+            return np.concatenate([du, slope(du, self._changes(d)[0])])
+
+        def adjoint(dx: np.ndarray) -> tuple[np.ndarray, Blocks]:
+            du, dN = self._halves(dx)
+            through, dnu = slope_adjoint(dN)
+            return du + through, self._gradients(dnu, np.zeros_like(u))
+
+        return np.concatenate([u, N]), tangent, adjoint
+
     # ---- a stage: E(u, N) = P Q (u + dt N) ---------------------------------------------------------------------------
 
     def slope(self, u: np.ndarray, nu: float) -> np.ndarray:
         """N(u), with the force."""
-        return self._driven(self.tendency.value(self._surrounded(u), nu))
+        return self._driven(self.tendency.value(self.surrounded(u), nu))
 
     def slope_derivative(self, u: np.ndarray, nu: float) -> tuple[np.ndarray, Callable, Callable]:
-        N, tangent, adjoint = self.tendency.derivative(self._surrounded(u), nu)
+        N, tangent, adjoint = self.tendency.derivative(self.surrounded(u), nu)
 
         def forward(du: np.ndarray, dnu: float) -> np.ndarray:
             return tangent(self.ghosts.forward(du), dnu)
@@ -143,13 +164,21 @@ class Step(Layer):
 
         return self.project.forward(q), forward, back
 
+    def drag(self, x: np.ndarray) -> np.ndarray:
+        """This rank's part of what the ball takes from the fluid in the next stage: sum of chi / eta q, times a cell's volume."""
+        (nu, chi), u = self._physics(), self._halves(x)[0]
+        if self.flow.ball is None:
+            return np.zeros(self.flow.mesh.ndim)
+        q = self.penalty.value(self._moved(u, self.slope(u, nu)), chi)
+        return (chi * q).reshape(len(q), -1).sum(axis=1) * (self.flow.mesh.cell_volume / self.flow.ball.eta)
+
     def _moved(self, u: np.ndarray, N: np.ndarray) -> np.ndarray:
         """u + dt N."""
         v = self.dt * N
         v += u
         return v
 
-    def _surrounded(self, u: np.ndarray) -> np.ndarray:
+    def surrounded(self, u: np.ndarray) -> np.ndarray:
         """u with its ghosts, behind moving walls too."""
         w = self.ghosts.forward(u)
         if self.ghosts.moving is not None:
