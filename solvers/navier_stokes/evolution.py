@@ -1,11 +1,11 @@
 """Evolution: a whole run as a layer, from the first velocity to the frames, with its physics as parameters.
 
 Definition   The frames (u(t_1), .., u(t_T)) of steps of ``flow``, as simulate.py makes them, one behind the other.
-Parameters   those of a step (step.py): the gradient of any scalar of the frames with respect to the first velocity, the viscosity
-             and the ball is J* of the scalar's gradient.
+Parameters   Those of a step (step.py). The gradient of any scalar of the frames with respect to the first velocity, the
+             viscosity and the ball is J* of the scalar's gradient.
 Adjoint      The steps from the last to the first; the cotangent of a frame is added where it was made.
-Checkpoints  Kept are the states at the frames. The steps of a frame are made again before it is gone through backwards, and their
-             states are kept until then: T + steps states in all, and each step is computed three times.
+Checkpoints  Kept are the states at the frames. The steps of a frame are made again before it is gone through backwards, and
+             their states are kept until then: T + steps states in all, and each step is computed three times.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ class Evolution(Layer):
         self.step = Step(flow, S, flow.end / (flow.frames * self.steps))
         V = self.step.velocities
         frames = V.replace(
-            shape=(flow.frames, *V.shape), cuts=(None, *V.cuts), blocks={axis + 1: row for axis, row in enumerate(V.blocks)}
+            shape=(flow.frames, *V.shape),
+            cuts=(None, *V.cuts),
+            blocks={axis + 1: row for axis, row in enumerate(V.blocks)},
         )
         self.domain, self.range, self.count = V, frames, flow.frames
         self.parameter_spaces, self.statistics, self.statistics_spaces = self.step.parameter_spaces, {}, {}
@@ -45,18 +47,19 @@ class Evolution(Layer):
         def tangent(du: np.ndarray, d: Blocks) -> np.ndarray:
             dx, frames = begin(du, d), []
             for x in states[:-1]:
-                for x in self._steps(x):
-                    _, move, _ = self.step.derivative(x)
+                for before in self._steps(x):
+                    _, move, _ = self.step.derivative(before)
                     dx = move(dx, d)
                 frames.append(self._velocity(dx))
             return np.stack(frames)
 
         def adjoint(dframes: np.ndarray) -> tuple[np.ndarray, Blocks]:
-            dx, gradients = np.zeros_like(first), {}
+            dx = np.zeros_like(first)
+            gradients: Blocks = {}
             for x, dframe in zip(reversed(states[:-1]), reversed(dframes), strict=True):
                 self._velocity(dx)[...] += dframe
-                for x in reversed(list(self._steps(x))):
-                    _, _, back = self.step.derivative(x)
+                for before in reversed(list(self._steps(x))):
+                    _, _, back = self.step.derivative(before)
                     dx, more = back(dx)
                     gradients = added(gradients, more)
             du, more = begin_adjoint(dx)

@@ -1,8 +1,8 @@
 """Flow: what is simulated, as a small record that is written to and read from TOML.
 
 Units        metres and seconds; pressure and forces are for a density of 1.
-Boundaries   of each axis: "periodic"; "wall": no slip at both ends, where ``lids`` moves them; "inflow": a periodic axis whose last
-             part, the fringe, restores ``inflow``: what has left comes in again as a free stream.
+Boundaries   Of each axis: "periodic"; "wall": no slip at both ends, which ``lids`` may move; "inflow": a periodic axis whose
+             last part, the fringe, restores ``inflow``: what has left comes in again as a free stream.
 """
 
 from __future__ import annotations
@@ -55,7 +55,6 @@ class Flow:
             put(name, tuple(getattr(self, name)))
         put("lids", {side: tuple(speed) for side, speed in self.lids.items()})
         self._check_parts(d)
-        self.mesh  # noqa: B018  a box that makes no sense shows here
         self._check_numbers()
 
     @property
@@ -82,8 +81,12 @@ class Flow:
         return max(sum(abs(u) / h for u, h in zip(speed, self.mesh.spacing, strict=False)) for speed in given)
 
     def _check_parts(self, d: int) -> None:
+        if d not in (2, 3):
+            raise ValueError(f"Flow: expected 2 or 3 cell counts, got {self.shape}")
         if len(self.boundaries) != d or not set(self.boundaries) <= set(BOUNDARIES):
-            raise ValueError(f"Flow: expected boundaries of {', '.join(BOUNDARIES)} for {d} axes, got {self.boundaries}")
+            raise ValueError(
+                f"Flow: expected boundaries of {', '.join(BOUNDARIES)} for {d} axes, got {self.boundaries}"
+            )
         if self.boundaries.count("inflow") > 1 or ("inflow" in self.boundaries) != bool(self.inflow):
             raise ValueError('Flow: expected at most one axis with "inflow", and then the velocity of the inflow')
         for name, vector in {"inflow": self.inflow, "force": self.force, **self.lids}.items():
@@ -103,13 +106,17 @@ class Flow:
 
     def _check_numbers(self) -> None:
         numbers = [*self.inflow, *self.force, *(u for speed in self.lids.values() for u in speed)]
-        if not all(map(isfinite, numbers)) or not (0.0 <= self.viscosity < float("inf") and 0.0 < self.end < float("inf")):
+        if not all(map(isfinite, numbers)) or not (
+            0.0 <= self.viscosity < float("inf") and 0.0 < self.end < float("inf")
+        ):
             raise ValueError("Flow: expected finite velocities and forces, a viscosity >= 0 and an end > 0")
         if not (isinstance(self.frames, int) and isinstance(self.steps, int) and self.frames >= 1 and self.steps >= 0):
             raise ValueError(f"Flow: expected frames >= 1 and steps >= 0, got {self.frames} and {self.steps}")
         ball, h = self.ball, max(self.mesh.spacing)
         if ball and (len(ball.centre) != len(self.shape) or not (0.0 < ball.radius and 0.0 < ball.eta)):
-            raise ValueError(f"Flow: the ball needs {len(self.shape)} coordinates, a radius > 0 and eta > 0, got {ball}")
+            raise ValueError(
+                f"Flow: the ball needs {len(self.shape)} coordinates, a radius > 0 and eta > 0, got {ball}"
+            )
         reach = ball.radius + h if ball else 0.0
         if ball and not all(reach <= c <= n - reach for c, n in zip(ball.centre, self.lengths, strict=True)):
             raise ValueError(f"Flow: the ball, with a cell around it, leaves the box {self.lengths}: {ball}")

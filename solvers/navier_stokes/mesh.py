@@ -1,7 +1,7 @@
 """Mesh: a box of equal cells, pressure at their centres, each velocity on the faces that it crosses.
 
-Definition   n_1 x .. x n_d cells of h_1 x .. x h_d, d = 2 or 3. p[j] is at the centre (j + 1/2) h of a cell, and component i of the
-             velocity, u[i, j], on the low face of that cell across axis i: at (j + 1/2 - e_i/2) h.
+Definition   n_1 x .. x n_d cells of h_1 x .. x h_d, d = 2 or 3. p[j] is at the centre (j + 1/2) h of a cell, and component i
+             of the velocity, u[i, j], on the low face of that cell across axis i: at (j + 1/2 - e_i/2) h.
 Walls        An axis is periodic, or it has a wall at both of its ends. The low wall is then a face of the mesh, on which u[i]
              is always 0; the high wall is not stored. All components so have the shape of the cells.
 Reference    Harlow and Welch, Physics of Fluids 8, 1965 (the staggered grid).

@@ -1,7 +1,7 @@
 """Observables: what is looked at of a velocity with ghosts: vorticity, energy and enstrophy.
 
-Vorticity    w_k = d_i u_j - d_j u_i for (i, j, k) in cyclic order, at the edges of the cells along axis k, where it is of second
-             order; at a cell's centre the mean of its four edges. In two dimensions there is one.
+Vorticity    w_k = d_i u_j - d_j u_i for (i, j, k) in cyclic order, at the edges of the cells along axis k, where it is of
+             second order; at a cell's centre the mean of its four edges. In two dimensions there is one.
 Energy       1/2 sum of u_i^2, and enstrophy 1/2 sum of w_k^2, times the volume of a cell; at faces and edges, where they are.
              On a periodic mesh <u, L u> = -|w|^2 where u has no divergence, so that without force dE/dt = -2 nu enstrophy.
 """

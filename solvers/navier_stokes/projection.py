@@ -2,15 +2,15 @@
 
 Divergence   D : V -> S,   (D u)[j] = sum over i of (u[i, j + e_i] - u[i, j]) / h_i;   across a wall u[i] is 0.
 Adjoint      D* : S -> V,  (D* p)[i, j] = (p[j - e_i] - p[j]) / h_i,   0 on a wall: minus the gradient.
-Laplacian    L = D D* has on a periodic axis the eigenvalues (2 - 2 cos(2 pi k / n)) / h^2 with the discrete Fourier basis, and
-             between walls (2 - 2 cos(pi k / n)) / h^2 with the cosines of the DCT-II. Axis by axis: L = T^-1 diag(sum of them) T.
+Laplacian    L = D D* has on a periodic axis the eigenvalues (2 - 2 cos(2 pi k / n)) / h^2 with the discrete Fourier basis,
+             and between walls (2 - 2 cos(pi k / n)) / h^2 with the cosines of the DCT-II.  L = T^-1 diag(their sums) T.
 Poisson      L^+ = T^-1 diag(1 / eigenvalue, and 0 for 0) T: real, symmetric, and p has mean 0.
 Projection   P = I - D* L^+ D.   P = P* = P^2, and D P = 0 to round-off, since these are the eigenvalues of D D* itself.
-Parallel     A transform needs a whole axis. Axes that are cut become whole in turn, their cuts go to the next one (Repartition).
-             Each transform of each line is done by one rank, as on one rank alone.
+Parallel     A transform needs a whole axis. Axes that are cut become whole in turn, their cuts go to the next one
+             (Repartition). Each transform of each line is done by one rank, as on one rank alone.
 Cost         2 transforms an axis; 2 repartitions for each cut axis; d messages of one layer of cells each for D and for D*.
 Trap         The eigenvalues k^2 of the continuous operator leave a divergence of O(h^2).
-Reference    Chorin, Mathematics of Computation 22, 1968 (projection); Schumann and Sweet, J. Comput. Phys. 75, 1988 (the bases).
+Reference    Chorin, Mathematics of Computation 22, 1968 (projection); Schumann and Sweet, J. Comput. Phys. 75, 1988.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ class Divergence(Operator):
 
     def forward(self, u: np.ndarray) -> np.ndarray:  # sum of (u[j + 1] - u[j]) / h
         self.domain.check(u, self)
+        if not self.domain.partition.active:
+            return self.range.zeros()
         with wire.unchecked():
             pending = [A.start(component) for A, component in zip(self.above, u, strict=True)]
             beyond = [A.finish(p) for A, p in zip(self.above, pending, strict=True)]
@@ -52,6 +54,8 @@ class Divergence(Operator):
 
     def adjoint(self, p: np.ndarray) -> np.ndarray:  # (p[j - 1] - p[j]) / h
         self.range.check(p, self, "adjoint")
+        if not self.domain.partition.active:
+            return self.domain.zeros()
         with wire.unchecked():
             pending = [A.start(p) for A in self.below]
             beyond = [A.finish(sent) for A, sent in zip(self.below, pending, strict=True)]

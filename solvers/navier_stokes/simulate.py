@@ -33,9 +33,10 @@ class UnstableStep(RuntimeError):
 class Result:
     """The history: frame 0 is the initial state, frame n that after n parts of the time.
 
-    ``space`` of a velocity; ``times`` (T+1,) s; this rank's blocks of ``velocity`` (T+1, d, ..) m/s and ``vorticity``
-    (T+1, 1 or 3, ..) 1/s at the centres; ``energy`` m^(d+2)/s2, ``enstrophy`` m^d/s2 and ``drag`` (T+1, d), the force on the ball, for a density of
-    1, on all ranks; ``divergence``, the largest of any frame, 1/s; the number of ``steps`` and their ``dt`` in s; ``seconds`` of wall time.
+    ``space`` of a velocity; ``times`` (T+1,) s; this rank's blocks of ``velocity`` (T+1, d, ..) m/s and of ``vorticity``
+    (T+1, 1 or 3, ..) 1/s at the centres. Of all ranks together, for a density of 1: ``energy`` (T+1,) m^(d+2)/s2, ``enstrophy``
+    (T+1,) m^d/s2, ``drag`` (T+1, d), the force on the ball, m^(d+1)/s2; ``divergence``, the largest of any frame, 1/s. The number
+    of ``steps`` and their ``dt`` in s; ``seconds`` of wall time.
     """
 
     space: Space
@@ -61,8 +62,8 @@ def simulate(
     """Simulate ``flow`` on the ranks of ``comm`` (default: all); collective.
 
     ``initial``: this rank's block of the velocity at first, in place of that of the flow; its divergence is taken away.
-    ``progress(fraction, text)`` is called after each step, on every rank. Raises ValueError on all ranks where an argument does not
-    fit, UnstableStep where a step is too long or a number is not finite.
+    ``progress(fraction, text)`` is called after each step, on every rank. Raises ValueError on all ranks where an argument
+    does not fit, UnstableStep where a step is too long or a number is not finite.
     """
     start, comm = time.perf_counter(), wire.world() if comm is None else comm
     S = flow.mesh.scalars(comm, grid or (comm.size, *(1 for _ in flow.shape[1:])))

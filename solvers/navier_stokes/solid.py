@@ -1,14 +1,15 @@
 """Solid: a ball at rest in the flow, and a zone that restores the inflow, by penalisation of the velocity.
 
-Definition   In the ball, and in the fringe along an axis with inflow,  du/dt = -a u + b,   a = chi / eta + lambda,  b = lambda U.
+Definition   In the ball, and in the fringe along an axis with inflow,  du/dt = -a u + b,  a = chi / eta + lambda,  b = lambda U.
              Over a step of dt, implicitly and point by point:   Q v = (v + dt b) / (1 + dt a).
-Ball         chi(x) = c(|x - x_c| - R),   c(s) = (1 - sin(pi s / 2h)) / 2 for |s| <= h, 1 inside, 0 outside: once differentiable in
-             centre and radius. h is the widest side of a cell. A ball is a disc in two dimensions.
+Ball         chi(x) = c(|x - x_c| - R),   c(s) = (1 - sin(pi s / 2h)) / 2 for |s| <= h, 1 inside, 0 outside: once differentiable
+             in centre and radius. h is the widest side of a cell. A ball is a disc in two dimensions.
 Fringe       lambda rises from 0 and falls to 0 again, as sin^2, over the last part of the axis: in between it forgets the wake.
 Tangent      dq = (dv - q dt dchi / eta) / (1 + dt a),   dchi = c'(s) (-n . dx_c - dR),   n = (x - x_c) / |x - x_c|.
 Adjoint      dv = dq / (1 + dt a);   dchi = -q dt / eta dv;   dx_c = -sum of c' n dchi,  dR = -sum of c' dchi.
 Force        The ball takes from the fluid, for each unit of density, the momentum  sum of (chi / eta) q h_1 .. h_d  a second.
-Reference    Angot, Bruneau and Fabrie, Numer. Math. 81, 1999 (penalisation); Nordström et al., SIAM J. Sci. Comput. 20, 1999 (fringe).
+Reference    Angot, Bruneau and Fabrie, Numer. Math. 81, 1999 (penalisation); Nordström, Nordin and Henningson, SIAM J. Sci.
+             Comput. 20, 1999 (fringe).
 """
 
 from __future__ import annotations
@@ -50,7 +51,10 @@ class Penalty:
         self.restoring: np.ndarray | float = 0.0  # dt lambda
         self.restored: np.ndarray | float = 0.0  # dt lambda U
         if fringe:
-            rates = [restoring(mesh.positions(V, c)[fringe.axis], mesh.lengths[fringe.axis], fringe) for c in range(mesh.ndim)]
+            rates = [
+                restoring(mesh.positions(V, c)[fringe.axis], mesh.lengths[fringe.axis], fringe)
+                for c in range(mesh.ndim)
+            ]
             self.restoring = dt * np.stack([np.broadcast_to(rate, V.local_shape[1:]) for rate in rates])
             self.restored = self.restoring * np.reshape(fringe.velocity, (mesh.ndim, *(1,) * mesh.ndim))
 

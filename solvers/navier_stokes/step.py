@@ -29,12 +29,17 @@ STAGES = (0.0, 3 / 4, 1 / 3)  # of rk3: how much of the step's first velocity is
 
 
 class Step(Layer):
-    """A step of ``dt`` seconds of ``flow``, on velocities cut as the numbers a cell ``S`` are."""
+    """A step of ``dt`` seconds of ``flow``, on velocities cut as the numbers a cell ``S`` are, on all ranks of S.
+
+    Raises ValueError where S is not of the flow's cells, or leaves ranks out.
+    """
 
     told = ("flow", "dt")
 
     def __init__(self, flow: Flow, S: Space, dt: float) -> None:
         mesh = flow.mesh
+        if S.partition.size != S.comm.size or S.shape != mesh.shape:
+            raise ValueError(f"Step: expected {mesh.shape} cells on a grid of all {S.comm.size} ranks, got {S!r}")
         V = mesh.vectors(S)
         state = V if flow.scheme == "rk3" else V.replace(shape=(2 * mesh.ndim, *mesh.shape))
         super().__init__(state, state)
@@ -165,7 +170,7 @@ class Step(Layer):
         return self.project.forward(q), forward, back
 
     def drag(self, x: np.ndarray) -> np.ndarray:
-        """This rank's part of what the ball takes from the fluid in the next stage: sum of chi / eta q, times a cell's volume."""
+        """This rank's part of the force on the ball in the next stage: sum of chi / eta q, times a cell's volume."""
         (nu, chi), u = self._physics(), self._halves(x)[0]
         if self.flow.ball is None:
             return np.zeros(self.flow.mesh.ndim)

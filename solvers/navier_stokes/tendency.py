@@ -1,13 +1,14 @@
 """Tendency: advection and diffusion of a velocity on the staggered mesh, in conservative form and of second order.
 
-Definition   N(u)_i = - sum over j of d_j F_ij + nu sum over j of d_j d_j u_i.   Through the faces between the volumes around u_i
-             flows F_ij = m_j(u_i) m_i(u_j), where m_j is the mean of two neighbours along axis j and d_j their difference over
-             h_j: for i = j at the centres of the cells, for i != j at their edges, where F_ij = F_ji. On a low wall N_i = 0.
+Definition   N(u)_i = - sum over j of d_j F_ij + nu (L u)_i,   L u_i = sum over j of d_j d_j u_i.   Through the faces of the
+             volume around u_i flows F_ij = m_j(u_i) m_i(u_j), where m_j is the mean of two neighbours along axis j and d_j
+             their difference over h_j: for i = j at the centres of the cells, for i != j at their edges, where F_ij = F_ji.
+             On a low wall N_i = 0.
 Spaces       W -> V: from a velocity with ghosts (ghosts.py) to the velocities.
-Tangent      dN: the same with dF_ij = m_j(du_i) m_i(u_j) + m_j(u_i) m_i(du_j), and + dnu sum of d_j d_j u_i.
-Adjoint      From dN: each F_ij gets -d_j* of dN_i and (i != j) -d_i* of dN_j; then du_i += m_j* (m_i(u_j) dF_ij), du_j += m_i* (..),
-             and du_i += nu d_j* d_j* dN_i;   dnu = <sum of d_j d_j u_i, dN>.
-Conserves    Momentum, as what leaves one volume enters the next. Energy too where u has no divergence: <u, N(u)> = 0 for nu = 0.
+Tangent      dN = - sum of d_j dF_ij + nu L du + dnu L u,   dF_ij = m_j(du_i) m_i(u_j) + m_j(u_i) m_i(du_j).
+Adjoint      dF_ij = -d_j* dN_i, and for i != j -d_i* dN_j as well;   du_i += m_j*(m_i(u_j) dF_ij),  du_j += m_i*(m_j(u_i) dF_ij);
+             du += nu L* dN;   dnu = <L u, dN>.
+Conserves    Momentum, as what leaves one volume enters the next. Energy too where u has no divergence: <u, N(u)> = 0, nu = 0.
 Trap         m(u_i u_j) in place of m(u_i) m(u_j) is of second order also, and feeds energy into the shortest waves.
 Reference    Harlow and Welch, Physics of Fluids 8, 1965; Morinishi et al., J. Comput. Phys. 143, 1998 (what is conserved).
 """
@@ -51,7 +52,9 @@ class Tendency:
                 self._flow_out(dN, self.flux(w, dw, i, j), i, j)
             return self._at_rest(dN)
 
-        def adjoint(dN: np.ndarray) -> tuple[np.ndarray, float]:  # dF_ij = -d_j* dN_i,  dw_i = L* nu dN + m_j*(m_i(w_j) dF_ij)
+        def adjoint(
+            dN: np.ndarray,
+        ) -> tuple[np.ndarray, float]:  # dF_ij = -d_j* dN_i,  dw_i = L* nu dN + m_j*(m_i(w_j) dF_ij)
             dN = self._at_rest(dN.copy())
             dw = self.laplacian_adjoint(nu * dN)
             for i, j in self.pairs:
@@ -128,7 +131,9 @@ class Tendency:
 def halves(v: np.ndarray, pair: tuple[int, int], axis: int) -> tuple[np.ndarray, np.ndarray]:
     """The numbers before and after each place of F, along ``axis`` of the pair (i, j), in a component with ghosts."""
     inner = [slice(1, None) if a in pair else slice(1, -1) for a in range(v.ndim)]
-    return v[(*inner[:axis], slice(None, -1), *inner[axis + 1 :])], v[(*inner[:axis], slice(1, None), *inner[axis + 1 :])]
+    return v[(*inner[:axis], slice(None, -1), *inner[axis + 1 :])], v[
+        (*inner[:axis], slice(1, None), *inner[axis + 1 :])
+    ]
 
 
 def mean(v: np.ndarray, pair: tuple[int, int], axis: int) -> np.ndarray:
@@ -152,4 +157,6 @@ def ends(F: np.ndarray, pair: tuple[int, int], axis: int) -> tuple[np.ndarray, n
 def neighbours(v: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
     """The numbers before and after those inside, along ``axis``."""
     inner = [slice(1, -1)] * v.ndim
-    return v[(*inner[:axis], slice(None, -2), *inner[axis + 1 :])], v[(*inner[:axis], slice(2, None), *inner[axis + 1 :])]
+    return v[(*inner[:axis], slice(None, -2), *inner[axis + 1 :])], v[
+        (*inner[:axis], slice(2, None), *inner[axis + 1 :])
+    ]
