@@ -35,8 +35,8 @@ class Result:
 
     ``space`` of a velocity; ``times`` (T+1,) s; this rank's blocks of ``velocity`` (T+1, d, ..) m/s and of ``vorticity``
     (T+1, 1 or 3, ..) 1/s at the centres. Of all ranks together, for a density of 1: ``energy`` (T+1,) m^(d+2)/s2, ``enstrophy``
-    (T+1,) m^d/s2, ``drag`` (T+1, d), the force on the ball, m^(d+1)/s2; ``divergence``, the largest of any frame, 1/s. The number
-    of ``steps`` and their ``dt`` in s; ``seconds`` of wall time.
+    (T+1,) m^d/s2, ``drag`` (T+1, d), the force on the ball, m^(d+1)/s2; ``divergence``, the largest of any frame, 1/s. The
+    number of ``steps`` and their ``dt`` in s; ``seconds`` of wall time.
     """
 
     space: Space

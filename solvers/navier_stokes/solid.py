@@ -1,6 +1,6 @@
 """Solid: a ball at rest in the flow, and a zone that restores the inflow, by penalisation of the velocity.
 
-Definition   In the ball, and in the fringe along an axis with inflow,  du/dt = -a u + b,  a = chi / eta + lambda,  b = lambda U.
+Definition   In the ball, and in the fringe along an axis with inflow, du/dt = -a u + b,  a = chi / eta + lambda,  b = lambda U.
              Over a step of dt, implicitly and point by point:   Q v = (v + dt b) / (1 + dt a).
 Ball         chi(x) = c(|x - x_c| - R),   c(s) = (1 - sin(pi s / 2h)) / 2 for |s| <= h, 1 inside, 0 outside: once differentiable
              in centre and radius. h is the widest side of a cell. A ball is a disc in two dimensions.

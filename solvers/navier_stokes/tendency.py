@@ -6,8 +6,8 @@ Definition   N(u)_i = - sum over j of d_j F_ij + nu (L u)_i,   L u_i = sum over 
              On a low wall N_i = 0.
 Spaces       W -> V: from a velocity with ghosts (ghosts.py) to the velocities.
 Tangent      dN = - sum of d_j dF_ij + nu L du + dnu L u,   dF_ij = m_j(du_i) m_i(u_j) + m_j(u_i) m_i(du_j).
-Adjoint      dF_ij = -d_j* dN_i, and for i != j -d_i* dN_j as well;   du_i += m_j*(m_i(u_j) dF_ij),  du_j += m_i*(m_j(u_i) dF_ij);
-             du += nu L* dN;   dnu = <L u, dN>.
+Adjoint      dF_ij = -d_j* dN_i, and for i != j -d_i* dN_j as well;   du_i += m_j*(m_i(u_j) dF_ij),  du_j += m_i*(m_j(u_i)
+             dF_ij);   du += nu L* dN;   dnu = <L u, dN>.
 Conserves    Momentum, as what leaves one volume enters the next. Energy too where u has no divergence: <u, N(u)> = 0, nu = 0.
 Trap         m(u_i u_j) in place of m(u_i) m(u_j) is of second order also, and feeds energy into the shortest waves.
 Reference    Harlow and Welch, Physics of Fluids 8, 1965; Morinishi et al., J. Comput. Phys. 143, 1998 (what is conserved).
