@@ -181,18 +181,18 @@ def test_a_run_has_the_derivative_that_it_says(team, scheme):
     test = verify.taylor_test(F, u, first=0.02)
     assert test, str(test)
     run = simulate(flow, team, cells(team, flow).partition.shape, initial=u)
-    assert not y.size or relative(run.velocity[1:], y) < 1e-12
+    assert not y.size or relative(run.all("velocity")[1:], y) < 1e-12
 
 
 @pytest.mark.parametrize("flow", [BALL, CAVITY, FLAT], ids=["ball", "cavity", "flat"])
 def test_on_any_grid_of_ranks_it_is_the_run_of_one(team, flow):
     run = simulate(flow, team, cells(team, flow).partition.shape)
-    together = [whole(run.space, u) for u in run.velocity]
+    together = [whole(run.space, frame.velocity) for frame in run.frames]
     alone = simulate(flow, wire.mpi().COMM_SELF) if team.rank == 0 else None
     if team.rank == 0:
-        assert max(map(relative, together[1:], alone.velocity[1:])) < 1e-12
+        assert max(map(relative, together[1:], alone.all("velocity")[1:])) < 1e-12
         for name in ("energy", "enstrophy", "drag"):
-            np.testing.assert_allclose(getattr(run, name), getattr(alone, name), rtol=1e-11, atol=1e-13)
+            np.testing.assert_allclose(run.all(name), alone.all(name), rtol=1e-11, atol=1e-13)
 
 
 def test_the_gradient_with_respect_to_the_ball_is_that_of_its_fraction():
@@ -230,7 +230,7 @@ def test_a_step_that_is_too_long_is_refused_with_the_limit(team):
     text = same_text(team, lambda: simulate(flow, team, (team.size, 1)), UnstableStep)
     assert "steps of 2 s of rk3 are not stable" in text and "give steps >= " in text
     enough = int(text.split("steps >= ")[1].split()[0])
-    assert simulate(replace(flow, steps=enough), team, (team.size, 1)).steps == enough
+    assert simulate(replace(flow, steps=enough), team, (team.size, 1)).frames[-1].steps == enough
     with pytest.raises(ValueError, match="no step of ab2 is stable"):
         simulate(replace(flow, steps=0, scheme="ab2", viscosity=0.0), team, (team.size, 1))
 
@@ -242,23 +242,23 @@ def test_taylor_and_greens_vortices_in_the_plane_are_of_second_order():
     errors = []
     for n in (16, 32):
         run = simulate(Flow((n, n), (TWO_PI,) * 2, 0.05, 1.0, initial="taylor-green"), wire.mpi().COMM_SELF)
-        errors.append(np.abs(run.velocity[1] - exp(-2 * 0.05) * run.velocity[0]).max())
-        assert run.divergence < 1e-12
+        errors.append(np.abs(run.frames[1].velocity - exp(-2 * 0.05) * run.frames[0].velocity).max())
+        assert run.all("divergence").max() < 1e-12
     assert np.log2(errors[0] / errors[1]) > 1.95
 
 
 def test_in_space_the_energy_falls_by_twice_viscosity_times_enstrophy():
     flow = Flow((16,) * 3, (TWO_PI,) * 3, 0.01, 1.0, initial="taylor-green", frames=20)
     run = simulate(flow, wire.mpi().COMM_SELF)
-    loss = np.gradient(run.energy, run.times)
-    assert np.abs(loss / (-2 * 0.01 * run.enstrophy) - 1)[1:-1].max() < 0.01
-    assert run.divergence < 1e-12
+    loss = np.gradient(run.all("energy"), run.all("time"))
+    assert np.abs(loss / (-2 * 0.01 * run.all("enstrophy")) - 1)[1:-1].max() < 0.01
+    assert run.all("divergence").max() < 1e-12
 
 
 def test_poiseuilles_profile_is_exact_but_for_a_constant():
     n, nu, G = 8, 0.1, 0.2
     flow = Flow((1, n), (1.0, 1.0), nu, 40.0, ("periodic", "wall"), force=(G, 0.0))
-    u = simulate(flow, wire.mpi().COMM_SELF).velocity[-1][0, 0]
+    u = simulate(flow, wire.mpi().COMM_SELF).frames[-1].velocity[0, 0]
     y = (np.arange(n) + 0.5) / n
     assert np.allclose(u - G * y * (1 - y) / (2 * nu), G / n**2 / (8 * nu), rtol=1e-6)
 
@@ -267,7 +267,7 @@ def test_poiseuilles_profile_is_exact_but_for_a_constant():
 def test_a_driven_cavity_has_ghias_profile():
     n = 32
     flow = Flow((n, n), (1.0, 1.0), 0.01, 15.0, ("wall", "wall"), lids={"y-high": (1.0, 0.0)}, scheme="ab2")
-    u = simulate(flow, wire.mpi().COMM_SELF).velocity[-1][0]
+    u = simulate(flow, wire.mpi().COMM_SELF).frames[-1].velocity[0]
     table = np.genfromtxt(DATA / "ghia1982_u_x05.csv", delimiter=",", names=True)
     y, middle = (np.arange(n) + 0.5) / n, u[n // 2]  # the face at x = 1/2
     mine = np.interp(table["y"], [0, *y, 1], [0, *middle, 1])
@@ -286,9 +286,9 @@ def test_the_fringe_restores_the_free_stream_behind_the_ball():
         ball=Ball((3.0, 3.0), 0.5),
     )
     run = simulate(flow, wire.mpi().COMM_SELF)
-    u = run.velocity[-1][0]
+    u = run.frames[-1].velocity[0]
     assert np.abs(u[-1] - 1).max() < 0.15 < 0.9 < np.abs(u[24] - 1).max()
-    assert 1 < run.drag[-1][0] < 2 and abs(run.drag[-1][1]) < 1e-6
+    assert 1 < run.frames[-1].drag[0] < 2 and abs(run.frames[-1].drag[1]) < 1e-6
 
 
 # ---- what is given -------------------------------------------------------------------------------------------------------

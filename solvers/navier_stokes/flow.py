@@ -29,7 +29,7 @@ TIMES = 20.0  # how much of the wake the fringe forgets: the free stream passes 
 class Flow:
     """``shape`` cells on ``lengths``; ``boundaries``, ``lids`` ("y-high" -> velocity) and ``inflow`` as the page says; a
     ``force`` on each unit of mass; a ``ball`` at rest; from ``initial`` for ``end`` seconds, kept in ``frames`` equal parts.
-    ``steps``: how many of equal length in each of them; 0: as few as are stable at twice the largest speed that is given.
+    ``steps``: how many of equal length in each of them; 0: as few as are stable at three times the largest speed that is given.
 
     Raises ValueError where a number makes no sense, or the parts do not fit each other.
     """
@@ -139,10 +139,15 @@ def written(value: Any) -> str:
 
 
 def read_flow(path: str | Path) -> Flow:
-    """The flow in a TOML file. OSError where there is none, ValueError where it is none."""
+    """The flow in a TOML file. OSError where there is none, ValueError, which names the file, where it is none."""
     try:
-        given = tomllib.loads(Path(path).read_text())
-        ball = given.pop("ball", None)
-        return Flow(**given, ball=ball and Ball(**ball | {"centre": tuple(ball["centre"])}))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, TypeError, KeyError) as error:
+        return flow_of(Path(path).read_text())
+    except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def flow_of(text: str) -> Flow:
+    """The flow that ``to_toml`` has written. ValueError, TypeError or KeyError where it is none."""
+    given = tomllib.loads(text)
+    ball = given.pop("ball", None)
+    return Flow(**given, ball=ball and Ball(**ball | {"centre": tuple(ball["centre"])}))

@@ -8,7 +8,7 @@ Parallel     The cells are cut over a ``grid`` of ranks, by default along x. Eve
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import Any
@@ -22,7 +22,7 @@ from .observables import energy, enstrophy, vorticity
 from .schemes import longest_step, stable
 from .step import Step
 
-SAFETY = 2.0  # times the largest speed that is given: what a flow may reach
+SAFETY = 3.0  # times the largest speed that is given: what a flow reaches beside a disc that starts at once
 
 
 class UnstableStep(RuntimeError):
@@ -30,26 +30,35 @@ class UnstableStep(RuntimeError):
 
 
 @dataclass(frozen=True, eq=False)
-class Result:
-    """The history: frame 0 is the initial state, frame n that after n parts of the time.
-
-    ``space`` of a velocity; ``times`` (T+1,) s; this rank's blocks of ``velocity`` (T+1, d, ..) m/s and of ``vorticity``
-    (T+1, 1 or 3, ..) 1/s at the centres. Of all ranks together, for a density of 1: ``energy`` (T+1,) m^(d+2)/s2, ``enstrophy``
-    (T+1,) m^d/s2, ``drag`` (T+1, d), the force on the ball, m^(d+1)/s2; ``divergence``, the largest of any frame, 1/s. The
-    number of ``steps`` and their ``dt`` in s; ``seconds`` of wall time.
+class Frame:
+    """The flow at ``time`` s, after ``steps``: this rank's blocks of ``velocity`` (d, ..) m/s on the faces and of ``vorticity``
+    (1 or 3, ..) 1/s at the centres; and of all ranks together, for a density of 1, ``energy`` m^(d+2)/s2, ``enstrophy`` m^d/s2,
+    ``drag`` (d,), the force on the ball, m^(d+1)/s2, and the largest ``divergence`` 1/s.
     """
 
-    space: Space
-    times: np.ndarray
+    time: float
+    steps: int
     velocity: np.ndarray
     vorticity: np.ndarray
-    energy: np.ndarray
-    enstrophy: np.ndarray
+    energy: float
+    enstrophy: float
     drag: np.ndarray
     divergence: float
-    steps: int
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """The history: frame 0 is the initial state, frame n that after n parts of the time; ``space`` of a velocity, the length
+    ``dt`` of a step in s, ``seconds`` of wall time."""
+
+    space: Space
+    frames: list[Frame]
     dt: float
     seconds: float
+
+    def all(self, name: str) -> np.ndarray:
+        """The attribute ``name`` of all frames: (T+1, ..)."""
+        return np.stack([getattr(frame, name) for frame in self.frames])
 
 
 def simulate(
@@ -65,32 +74,10 @@ def simulate(
     ``progress(fraction, text)`` is called after each step, on every rank. Raises ValueError on all ranks where an argument
     does not fit, UnstableStep where a step is too long or a number is not finite.
     """
-    start, comm = time.perf_counter(), wire.world() if comm is None else comm
-    S = flow.mesh.scalars(comm, grid or (comm.size, *(1 for _ in flow.shape[1:])))
-    steps = steps_per_frame(flow)
-    run = Run(flow, S, flow.end / (flow.frames * steps), initial)
-    frames = [run.frame()]
-    for _ in range(flow.frames):
-        for _ in range(steps):
-            run.step()
-            if progress:
-                progress(run.steps / (flow.frames * steps), run.summary())
-        frames.append(run.frame())
-    velocity, curls, scalars = zip(*frames, strict=True)
-    energies, enstrophies, divergences, *drags = np.transpose(scalars)
-    return Result(
-        space=run.flow_step.velocities,
-        times=np.linspace(0.0, flow.end, flow.frames + 1),
-        velocity=np.stack(velocity),
-        vorticity=np.stack(curls),
-        energy=energies,
-        enstrophy=enstrophies,
-        drag=np.transpose(drags),
-        divergence=float(divergences.max()),
-        steps=run.steps,
-        dt=run.flow_step.dt,
-        seconds=time.perf_counter() - start,
-    )
+    start = time.perf_counter()
+    run = Run(flow, comm, grid, initial, progress)
+    frames = list(run.frames())
+    return Result(run.flow_step.velocities, frames, run.flow_step.dt, time.perf_counter() - start)
 
 
 def steps_per_frame(flow: Flow) -> int:
@@ -104,14 +91,35 @@ def steps_per_frame(flow: Flow) -> int:
 
 
 class Run:
-    """The state ``x`` after some ``steps``."""
+    """A run: its state ``x`` after some ``steps``, and its ``frames``; the arguments are those of simulate."""
 
-    def __init__(self, flow: Flow, S: Space, dt: float, initial: np.ndarray | None) -> None:
-        self.flow, self.mesh, self.flow_step, self.steps = flow, flow.mesh, Step(flow, S, dt), 0
+    def __init__(
+        self,
+        flow: Flow,
+        comm: Any = None,
+        grid: Sequence[int] | None = None,
+        initial: np.ndarray | None = None,
+        progress: Callable[[float, str], None] | None = None,
+    ) -> None:
+        comm = wire.world() if comm is None else comm
+        S = flow.mesh.scalars(comm, grid or (comm.size, *(1 for _ in flow.shape[1:])))
+        self.flow, self.mesh, self.steps, self.progress = flow, flow.mesh, 0, progress
+        self.steps_per_frame = steps_per_frame(flow)
+        self.flow_step = Step(flow, S, flow.end / (flow.frames * self.steps_per_frame))
         u = initial_velocity(flow, self.flow_step.velocities) if initial is None else initial
         u = self.flow_step.project.forward(u)
         with wire.unchecked():
             self.x = self.flow_step.begin(u)
+
+    def frames(self) -> Iterator[Frame]:
+        """The initial state, and what comes after each part of the time."""
+        yield self.frame()
+        for _ in range(self.flow.frames):
+            for _ in range(self.steps_per_frame):
+                self.step()
+                if self.progress:
+                    self.progress(self.steps / (self.flow.frames * self.steps_per_frame), self.summary())
+            yield self.frame()
 
     @property
     def velocity(self) -> np.ndarray:
@@ -124,15 +132,24 @@ class Run:
             self.x = self.flow_step.value(self.x)
         self.steps += 1
 
-    def frame(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Velocity, vorticity, and the numbers of all ranks together: energy, enstrophy, divergence, drag."""
-        step = self.flow_step
+    def frame(self) -> Frame:
+        """The state as it is now."""
+        step, mesh = self.flow_step, self.mesh
         with wire.unchecked():
             w, divergence = step.surrounded(self.velocity), step.project.divergence.forward(self.velocity)
             drag = step.drag(self.x)
-        sums = self._over_ranks([energy(w, self.mesh), enstrophy(w, self.mesh), *drag], "SUM")
+        sums = self._over_ranks([energy(w, mesh), enstrophy(w, mesh), *drag], "SUM")
         most = self._over_ranks([np.abs(divergence).max(initial=0.0)], "MAX")
-        return self.velocity.copy(), vorticity(w, self.mesh), np.array([*sums[:2], *most, *sums[2:]])
+        return Frame(
+            self.steps * step.dt,
+            self.steps,
+            self.velocity.copy(),
+            vorticity(w, mesh),
+            float(sums[0]),
+            float(sums[1]),
+            sums[2:],
+            float(most[0]),
+        )
 
     def summary(self) -> str:
         """Where the run is, in words."""

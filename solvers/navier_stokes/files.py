@@ -1,0 +1,111 @@
+"""A run as one HDF5 file, written frame by frame: whatever ends the run, what was computed is there and can be read.
+
+    time, steps, energy, enstrophy, divergence (T+1,), drag (T+1, d)    what Frame says of them
+    velocity (T+1, d, ..), vorticity (T+1, 1 or 3, ..)                  on the low faces, and at the centres of the cells
+    fraction (..)                                                       of each cell that the ball takes, where there is one
+    attributes                                                          ``flow``, its TOML; ``units``; ``dt`` in s; ``complete``
+
+Chunks hold a frame and pass shuffle, gzip and fletcher32: a flipped bit is an error on reading, not a wrong number.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from refimpl import wire
+
+from .flow import Flow, flow_of, to_toml
+from .simulate import Frame, Run
+from .solid import Fraction
+
+NUMBERS = ("time", "steps", "energy", "enstrophy", "divergence", "drag")
+FIELDS = ("velocity", "vorticity")
+UNITS = "time s; velocity m/s; vorticity 1/s; energy m^(d+2)/s2, enstrophy m^d/s2, drag m^(d+1)/s2 for a density of 1"
+SPARE = 1 << 20  # bytes that a disk must have beside the next frame
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """What a file holds: the flow, its arrays by name, and whether the run came to its end."""
+
+    flow: Flow
+    arrays: dict[str, np.ndarray]
+    complete: bool
+
+
+def record(
+    flow: Flow,
+    path: str | Path,
+    comm: Any = None,
+    grid: Sequence[int] | None = None,
+    progress: Callable[[float, str], None] | None = None,
+) -> None:
+    """Simulate ``flow``, as simulate does, into a new file ``path``; collective, rank 0 writes.
+
+    Raises also, on all ranks, OSError where the file is there, cannot be written, or the disk is full.
+    """
+    run = Run(flow, comm, grid, progress=progress)
+    V, comm = run.flow_step.velocities, run.flow_step.domain.comm
+    chi = fraction(flow, run)
+    file = wire.together(comm, lambda: h5py.File(path, "x") if comm.rank == 0 else None)
+    try:
+        if file:
+            file.attrs.update({"flow": to_toml(flow), "units": UNITS, "dt": run.flow_step.dt, "complete": False})
+            file.update({} if chi is None else {"fraction": chi})
+        for frame in run.frames():
+            numbers = {name: getattr(frame, name) for name in NUMBERS}
+            fields = {"velocity": V.gather(frame.velocity), "vorticity": curls(V, frame).gather(frame.vorticity)}
+            wire.together(comm, lambda numbers=numbers | fields: file and append(file, Path(path), numbers))
+        if file:
+            file.attrs["complete"] = True
+    finally:
+        if file:
+            file.close()
+
+
+def append(file: h5py.File, path: Path, numbers: dict[str, Any]) -> None:
+    """Add a frame, and have it on the disk. OSError where there is no room: HDF5's own failed write could end the process."""
+    needed, free = sum(np.size(value) * 8 for value in numbers.values()), shutil.disk_usage(path.parent).free
+    if free < needed + SPARE:
+        raise OSError(f"{path}: the next frame needs {needed:,} bytes, the disk has {free:,}; earlier frames are there")
+    for name, value in numbers.items():
+        shape = np.shape(value)
+        if name not in file:
+            packed = {"compression": "gzip", "shuffle": True, "fletcher32": True} if len(shape) > 1 else {}
+            file.create_dataset(name, (0, *shape), "f8", maxshape=(None, *shape), chunks=(1, *shape), **packed)
+        file[name].resize(len(file[name]) + 1, axis=0)
+        file[name][-1] = value
+    file.flush()
+
+
+def read_run(path: str | Path) -> Recording:
+    """What a file of ``record`` holds. OSError where it is missing or damaged, ValueError where it is no run."""
+    with h5py.File(path, "r") as file:
+        try:
+            flow, complete = flow_of(file.attrs["flow"]), bool(file.attrs["complete"])
+            count = min(len(file[name]) for name in (*NUMBERS, *FIELDS))
+            arrays = {name: file[name][:count] for name in (*NUMBERS, *FIELDS)}
+        except (KeyError, ValueError, TypeError) as error:
+            raise ValueError(f"{path} is no run of the Navier-Stokes simulator: {error}") from error
+        return Recording(flow, arrays | ({"fraction": file["fraction"][()]} if "fraction" in file else {}), complete)
+
+
+def fraction(flow: Flow, run: Run) -> np.ndarray | None:
+    """Of each cell, what the ball takes, on rank 0; None elsewhere and without a ball."""
+    if flow.ball is None:
+        return None
+    step = run.flow_step
+    chi = Fraction(step.velocities, flow.mesh, centres=True)
+    return step.project.divergence.range.gather(chi.value(np.array([*flow.ball.centre, flow.ball.radius]))[0])
+
+
+def curls(V: Any, frame: Frame) -> Any:
+    """The space of the vorticity."""
+    return V.replace(shape=(len(frame.vorticity), *V.shape[1:]))

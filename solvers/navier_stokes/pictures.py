@@ -1,0 +1,145 @@
+"""Pictures of a run: the vorticity over time, what is conserved and what is lost; an animation; and files for ParaView.
+
+PNG      The vorticity (its last component, in three dimensions on the plane half-way up) at six times, the ball in grey; below it
+         the energy and the enstrophy, and the force on the ball along the first axis.
+GIF      The same slice, one picture a frame.
+VTK      One image file a frame with velocity and vorticity at the centres of the cells and the ball's fraction, as raw float32, and
+         a collection with their times: open ``run.pvd``. Format: VTK file formats, https://docs.vtk.org.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .files import Recording
+from .mesh import Mesh
+
+MOMENTS = 6
+
+
+def plot(run: Recording, path: Path) -> None:
+    """Draw the run into an image file; the suffix .gif makes an animation."""
+    if path.suffix == ".gif":
+        return animate(run, path)
+    from matplotlib.figure import Figure
+
+    count = len(run.arrays["time"])
+    moments = np.unique(np.linspace(0, count - 1, MOMENTS).round().astype(int))
+    figure = Figure(figsize=(3.4 * 3, 6.6 + 2.4), layout="constrained")
+    rows = figure.add_gridspec(3, 3, height_ratios=(1, 1, 0.8))
+    limit = largest(run)
+    for place, moment in enumerate(moments):
+        axes = figure.add_subplot(rows[place // 3, place % 3])
+        image = draw_slice(axes, run, moment, limit)
+        axes.set_title(f"{run.arrays['time'][moment]:.3g} s", fontsize=10)
+    figure.colorbar(image, ax=figure.axes, label="vorticity (1/s)", shrink=0.8)
+    draw_series(figure.add_subplot(rows[2, :2]), run, {"energy": "energy", "enstrophy": "enstrophy"})
+    axes = figure.add_subplot(rows[2, 2])
+    axes.plot(run.arrays["time"][1:], run.arrays["drag"][1:, 0], color="#c4622d")
+    axes.set(xlabel="time (s)", title="force on the ball, first axis")
+    if not run.complete:
+        figure.suptitle("not complete: the run ended before its last frame")
+    figure.savefig(path, dpi=110)
+
+
+def animate(run: Recording, path: Path) -> None:
+    """One picture a frame, ten a second."""
+    from matplotlib.animation import FuncAnimation, PillowWriter
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5, 4.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes, limit = figure.add_subplot(), largest(run)
+
+    def show(moment: int) -> list:
+        axes.clear()
+        image = draw_slice(axes, run, moment, limit)
+        axes.set_title(f"vorticity, {run.arrays['time'][moment]:.3g} s", fontsize=10)
+        return [image]
+
+    FuncAnimation(figure, show, frames=len(run.arrays["time"])).save(path, PillowWriter(10), dpi=90)
+
+
+def draw_slice(axes: Any, run: Recording, moment: int, limit: float) -> Any:
+    """The vorticity on a plane, with the ball."""
+    values, (lx, ly) = plane(run.arrays["vorticity"][moment][-1]), run.flow.lengths[:2]
+    image = axes.imshow(values.T, origin="lower", extent=(0, lx, 0, ly), cmap="RdBu_r", vmin=-limit, vmax=limit)
+    if "fraction" in run.arrays:
+        chi = plane(run.arrays["fraction"])
+        axes.imshow(np.ma.masked_less(chi.T, 0.5), origin="lower", extent=(0, lx, 0, ly), cmap="gray", vmin=0, vmax=2)
+    axes.set(xlabel="x (m)", ylabel="y (m)")
+    return image
+
+
+def draw_series(axes: Any, run: Recording, names: dict[str, str]) -> None:
+    """Numbers over time, each as a share of its largest."""
+    for name, label in names.items():
+        values = run.arrays[name]
+        axes.plot(run.arrays["time"], values / max(values.max(), np.finfo(float).tiny), label=label)
+    axes.set(xlabel="time (s)", title="share of the largest", ylim=(0, 1.05))
+    axes.legend(frameon=False)
+
+
+def plane(values: np.ndarray) -> np.ndarray:
+    """(nx, ny): a field in the plane, or half-way up."""
+    return values if values.ndim == 2 else values[:, :, values.shape[2] // 2]
+
+
+def largest(run: Recording) -> float:
+    """What the colours end at: the 99th of 100 shares of the vorticity, which is largest in a few cells of a boundary layer."""
+    return float(np.quantile(np.abs(run.arrays["vorticity"][:, -1]), 0.99)) or 1.0
+
+
+# ---- ParaView ------------------------------------------------------------------------------------------------------------
+
+
+def write_vtk(run: Recording, folder: Path) -> Path:
+    """An image file for each frame, and the collection, whose path is returned."""
+    folder.mkdir(parents=True, exist_ok=True)
+    entries = []
+    for moment, time in enumerate(run.arrays["time"]):
+        fields = {
+            "velocity": at_centres(run.arrays["velocity"][moment], run.flow.mesh),
+            "vorticity": run.arrays["vorticity"][moment],
+        } | ({"fraction": run.arrays["fraction"][None]} if "fraction" in run.arrays else {})
+        name = f"frame-{moment:04d}.vti"
+        (folder / name).write_bytes(image_file(run.flow.mesh, fields))
+        entries.append(f'<DataSet timestep="{time!r}" file="{name}"/>')
+    collection = folder / "run.pvd"
+    collection.write_text(f'<VTKFile type="Collection"><Collection>{"".join(entries)}</Collection></VTKFile>\n')
+    return collection
+
+
+def image_file(mesh: Mesh, fields: dict[str, np.ndarray]) -> bytes:
+    """A VTK image of fields (components, ..) at the centres of the cells; in the plane, one layer."""
+    counts, spacing = (*mesh.shape, 1)[:3], (*mesh.spacing, min(mesh.spacing))[:3]
+    extent = " ".join(f"0 {n}" for n in counts)
+    tags, blocks, offset = [], [], 0
+    for name, values in fields.items():
+        numbers = np.ascontiguousarray(values.T, "<f4")  # x is the fastest, but for the components
+        tags.append(
+            f'<DataArray type="Float32" Name="{name}" NumberOfComponents="{len(values)}" format="appended" offset="{offset}"/>'
+        )
+        blocks.append(np.uint64(numbers.nbytes).tobytes() + numbers.tobytes())
+        offset += len(blocks[-1])
+    head = (
+        '<VTKFile type="ImageData" version="1.0" byte_order="LittleEndian" header_type="UInt64">'
+        f'<ImageData WholeExtent="{extent}" Origin="0 0 0" Spacing="{" ".join(map(repr, spacing))}">'
+        f'<Piece Extent="{extent}"><CellData>{"".join(tags)}</CellData></Piece></ImageData><AppendedData encoding="raw">_'
+    )
+    return head.encode() + b"".join(blocks) + b"</AppendedData></VTKFile>\n"
+
+
+def at_centres(u: np.ndarray, mesh: Mesh) -> np.ndarray:
+    """The velocity at the centres of the cells, with 0 as a third component in the plane."""
+    means = []
+    for axis, wall in enumerate(mesh.walls):
+        above = np.roll(u[axis], -1, axis)
+        if wall:  # its high end is a wall
+            above[(*(slice(None),) * axis, -1)] = 0.0
+        means.append(0.5 * (u[axis] + above))
+    return np.stack(means + [np.zeros_like(u[0])] * (3 - mesh.ndim))
