@@ -1,5 +1,9 @@
 """Theorems about the Navier-Stokes simulator: its operators and derivatives, what it conserves, and flows that are known."""
 
+import re
+import shutil
+import subprocess
+import sys
 from dataclasses import dataclass, replace
 from math import exp, pi
 from pathlib import Path
@@ -8,6 +12,7 @@ import numpy as np
 import pytest
 import strategies
 from hypothesis import strategies as st
+from PIL import Image
 from theorems import (
     GRIDS,
     Planted,
@@ -23,8 +28,25 @@ from theorems import (
 
 import refimpl as ri
 from refimpl import verify, wire
+from refimpl.cli.launch import environment
 from refimpl.verify import spmd
-from solvers.navier_stokes import Ball, Evolution, Flow, Mesh, Step, UnstableStep, read_flow, simulate, to_toml
+from solvers.navier_stokes import (
+    EXAMPLE,
+    Ball,
+    Evolution,
+    Flow,
+    Mesh,
+    Step,
+    UnstableStep,
+    plot,
+    read_flow,
+    read_run,
+    record,
+    simulate,
+    to_toml,
+    write_vtk,
+)
+from solvers.navier_stokes.flow import flow_of
 from solvers.navier_stokes.ghosts import Ghosts
 from solvers.navier_stokes.projection import Divergence, Poisson, Projection
 from solvers.navier_stokes.schemes import SCHEMES, amplification, longest_step, stable
@@ -330,3 +352,61 @@ def test_a_file_that_is_no_flow_is_refused(tmp_path):
         (tmp_path / "flow.toml").write_text(text)
         with pytest.raises(ValueError, match="flow.toml"):
             read_flow(tmp_path / "flow.toml")
+
+
+# ---- files, pictures, the command line -----------------------------------------------------------------------------------
+
+
+def solvers(*arguments):
+    command = [sys.executable, "-m", "solvers", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=100, env=environment(2))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A flow, and its run on two ranks."""
+    made = tmp_path_factory.mktemp("flow")
+    flow = replace(flow_of(EXAMPLE), shape=(24, 16), end=2.0, frames=4)
+    (made / "flow.toml").write_text(to_toml(flow))
+    done = solvers("simulate", made / "flow.toml", "--ranks", 2, "--out", made / "run.h5")
+    assert done.returncode == 0, done.stderr
+    return made
+
+
+def test_a_recorded_run_is_that_of_simulate(folder):
+    run, result = read_run(folder / "run.h5"), simulate(read_flow(folder / "flow.toml"), wire.mpi().COMM_SELF)
+    assert run.complete and run.flow == read_flow(folder / "flow.toml")
+    for name in ("time", "steps", "velocity", "vorticity", "energy", "drag"):
+        np.testing.assert_allclose(run.arrays[name], result.all(name), rtol=1e-9, atol=1e-12)
+    assert run.arrays["fraction"].shape == (24, 16) and 0.5 < run.arrays["fraction"].max() <= 1
+
+
+def test_a_run_is_drawn_animated_and_written_for_paraview(folder):
+    run = read_run(folder / "run.h5")
+    plot(run, folder / "run.png")
+    plot(run, folder / "run.gif")
+    with Image.open(folder / "run.gif") as animation:
+        assert animation.n_frames == 5
+    write_vtk(run, folder / "vtk")
+    names = re.findall('file="(.*?)"', (folder / "vtk" / "run.pvd").read_text())
+    content = (folder / "vtk" / names[3]).read_bytes()
+    velocity, raw = 3 * 24 * 16 * 4, content.split(b'encoding="raw">_')[1]
+    curl = np.frombuffer(raw, "<f4", 24 * 16, offset=8 + velocity + 8).reshape(16, 24).T
+    assert len(names) == 5 and np.allclose(curl, run.arrays["vorticity"][3, 0], atol=1e-5)
+
+
+def test_what_is_computed_before_a_run_fails_can_be_read(folder, tmp_path):
+    flow = replace(read_flow(folder / "flow.toml"), end=400.0, steps=1)
+    (tmp_path / "long.toml").write_text(to_toml(flow))
+    failed = solvers("simulate", tmp_path / "long.toml", "--ranks", 2, "--out", tmp_path / "run.h5")
+    assert failed.returncode == 1 and failed.stderr.count("are not stable") == 1 and "Traceback" not in failed.stderr
+    run = read_run(tmp_path / "run.h5")
+    assert not run.complete and len(run.arrays["time"]) == 1
+    again = solvers("simulate", tmp_path / "long.toml", "--out", tmp_path / "run.h5")
+    assert again.returncode == 1 and "is there already" in again.stderr
+
+
+def test_a_full_disk_is_told_before_it_is_written_to(tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda path: shutil._ntuple_diskusage(0, 0, 1 << 20))
+    with pytest.raises(OSError, match="the next frame needs"):
+        record(replace(FLAT, end=0.1), tmp_path / "run.h5", wire.mpi().COMM_SELF)

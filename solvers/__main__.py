@@ -13,7 +13,11 @@ from collections import Counter
 from dataclasses import fields
 from pathlib import Path
 
+from refimpl import wire
+from refimpl.cli import collectively, under_mpi
+
 from . import generate as data
+from .navier_stokes import EXAMPLE
 
 DEFAULTS = data.Settings()
 
@@ -21,6 +25,8 @@ DEFAULTS = data.Settings()
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     options = _parser().parse_args(arguments)
+    if getattr(options, "case", None) and under_mpi():
+        return collectively(lambda: options.command(options), f"python -m solvers {options.name}")
     try:
         return options.command(options)
     except (ValueError, OSError, RuntimeError) as error:
@@ -35,9 +41,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def simulate(options: argparse.Namespace) -> int:
-    """One sample: draw a model, simulate it, write one file."""
+    """One run: of the flow in a TOML file, or of a sample of CO2 storage that is drawn; writes one file."""
     from tqdm import tqdm
 
+    if options.case:
+        return _simulate_flow(options)
     if options.index < 0:
         raise ValueError(f"--index must be >= 0, got {options.index}")
     _check_free(options.out)
@@ -51,13 +59,49 @@ def simulate(options: argparse.Namespace) -> int:
     return 0
 
 
+def _simulate_flow(options: argparse.Namespace) -> int:
+    """Navier-Stokes, on --ranks ranks or on those of the mpiexec around this."""
+    from tqdm import tqdm
+
+    from .navier_stokes import read_flow, record
+
+    if not under_mpi():
+        _check_free(options.out)
+    flow = read_flow(options.case)
+    if options.ranks > 1 and not under_mpi():
+        from refimpl.cli.launch import run_ranks
+
+        return run_ranks(options.ranks, "simulate", str(options.case), "--out", str(options.out), module="solvers")
+    comm = wire.world()
+    with tqdm(total=flow.frames, unit="frame", disable=comm.rank > 0, mininterval=1) as bar:
+
+        def show(fraction: float, text: str) -> None:
+            bar.set_postfix_str(text, refresh=False)
+            bar.update(round(fraction * flow.frames, 3) - bar.n)
+
+        record(flow, options.out, comm, progress=show)
+    if comm.rank == 0:
+        print(options.out)
+    return 0
+
+
 def plot(options: argparse.Namespace) -> int:
-    """A picture of one sample."""
+    """A picture of one run or sample; of a flow, an animation too, or files for ParaView."""
+    from . import navier_stokes
     from .generate.picture import plot_sample
 
+    flow = navier_stokes.is_run(options.file)
+    if options.vtk and not flow:
+        raise ValueError(f"--vtk is for runs of the Navier-Stokes simulator, and {options.file} is none")
+    if options.vtk:
+        print(navier_stokes.write_vtk(navier_stokes.read_run(options.file), options.vtk))
+        return 0
     picture = options.out or options.file.with_suffix(".png")
     _check_free(picture)
-    plot_sample(data.read_sample(options.file), picture)
+    if flow:
+        navier_stokes.plot(navier_stokes.read_run(options.file), picture)
+    else:
+        plot_sample(data.read_sample(options.file), picture)
     print(picture)
     return 0
 
@@ -122,22 +166,32 @@ def _advance(bar, text: str) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m solvers", description="Simulate CO2-brine flow; make training data."
+        prog="python -m solvers", description="Simulate CO2-brine flow and incompressible flow; make training data."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     one = _command(
-        commands, simulate, "python -m solvers simulate --shape 16,16,8 --frames 5 --years 2 --out sample.h5"
+        commands,
+        simulate,
+        "python -m solvers simulate --shape 16,16,8 --frames 5 --years 2 --out sample.h5",
+        "python -m solvers simulate flow.toml --ranks 2 --out run.h5",
     )
+    one.add_argument("case", type=Path, nargs="?", metavar="CASE.toml", help="a flow, as below (default: a CO2 sample)")
+    one.epilog += f"\n\nCASE.toml:\n\n{EXAMPLE}"
+    one.add_argument("--ranks", type=int, default=1, help="processes that a flow is cut over (default: 1)")
     one.add_argument("--out", type=_path, required=True, metavar="FILE.h5", help="the file to write, a new one")
     one.add_argument("--index", type=int, default=0, help="which sample of the root seed (default: 0)")
     _add_settings(one)
 
     picture = _command(commands, plot, "python -m solvers plot sample.h5 --out sample.png")
-    picture.add_argument("file", type=Path, metavar="FILE.h5", help="a sample")
+    picture.add_argument("file", type=Path, metavar="FILE.h5", help="a sample, or the run of a flow")
     picture.add_argument(
-        "--out", type=Path, metavar="FILE.png", help="the picture, a new file (default: beside the sample)"
+        "--out",
+        type=Path,
+        metavar="FILE.png",
+        help="the picture, a new file; of a flow also .gif (default: beside FILE.h5)",
     )
+    picture.add_argument("--vtk", type=Path, metavar="DIR", help="of a flow: write files for ParaView into this folder")
 
     many = _command(
         commands, run, "python -m solvers run --train 4 --valid 1 --test 1 --shape 16,16,8 --out data/small"
@@ -161,12 +215,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _command(commands, function, example: str) -> argparse.ArgumentParser:
+def _command(commands, function, *examples: str) -> argparse.ArgumentParser:
     parser = commands.add_parser(
         function.__name__,
         help=function.__doc__,
         description=function.__doc__,
-        epilog=f"example:\n  {example}",
+        epilog="\n  ".join(["example:", *examples]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(command=function, name=function.__name__, after_interrupt="")

@@ -10,6 +10,7 @@ import argparse
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
@@ -34,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
     command = import_module(f"refimpl.cli.{args.command}")
     if args.command == "demo" or not under_mpi():  # the demo starts its ranks itself
         return alone(command, args)
-    return collectively(command, args)
+    return collectively(lambda: command.run(args), f"refimpl {args.command}")
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -63,36 +64,36 @@ def alone(command: Any, args: argparse.Namespace) -> int:
         print(f"refimpl {args.command}: interrupted; what is complete stays, the same command goes on", file=sys.stderr)
         return 130
     except MISTAKES as error:
-        tell(args, error)
+        tell(f"refimpl {args.command}", error)
         return 1
 
 
-def tell(args: argparse.Namespace, error: Exception) -> None:
+def tell(name: str, error: Exception) -> None:
     """Print an error, in one of the processes of an mpiexec that all have it."""
-    if all(os.environ.get(name, "0") == "0" for name in RANK_NAMES):
-        print(f"refimpl {args.command}: {error}", file=sys.stderr)
+    if all(os.environ.get(rank, "0") == "0" for rank in RANK_NAMES):
+        print(f"{name}: {error}", file=sys.stderr)
 
 
-def collectively(command: Any, args: argparse.Namespace) -> int:
-    """Run on every rank; tell an error of all from an error of one."""
+def collectively(action: Callable[[], int], name: str) -> int:
+    """The exit code of ``action``, done on every rank for the command ``name``; tells an error of all from one of a rank."""
     from .. import wire
 
     try:
         comm = wire.world()
     except RuntimeError as error:  # no MPI library: every rank fails alike, and none can speak to another
-        tell(args, error)
+        tell(name, error)
         return 1
     end = wire.Rendezvous(comm)
     try:
-        return command.run(args)
+        return action()
     except KeyboardInterrupt:
         wire.abort(comm, 130)
         return 130
     except Exception as error:
         if isinstance(error, MISTAKES) and end.complete(seconds=3.0):
             if comm.rank == 0:
-                print(f"refimpl {args.command}: {error}", file=sys.stderr, flush=True)
+                print(f"{name}: {error}", file=sys.stderr, flush=True)
             return 1
-        print(f"refimpl {args.command} on rank {comm.rank}:\n{traceback.format_exc()}", file=sys.stderr, flush=True)
+        print(f"{name} on rank {comm.rank}:\n{traceback.format_exc()}", file=sys.stderr, flush=True)
         wire.abort(comm, 1)
         return 1

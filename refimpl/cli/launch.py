@@ -37,14 +37,14 @@ def environment(ranks: int) -> dict[str, str]:
     return clean
 
 
-def run_ranks(ranks: int, *arguments: str) -> int:
-    """``mpiexec -n ranks python -m refimpl arguments``; its exit code. No rank outlives this process.
+def run_ranks(ranks: int, *arguments: str, module: str = "refimpl") -> int:
+    """``mpiexec -n ranks python -m module arguments``; its exit code. No rank outlives this process.
 
     SIGTERM to this process ends the ranks and raises SystemExit; of SIGKILL only Linux tells mpiexec.
     """
     from solvers.generate.workers import end_with
 
-    command = [mpiexec(), "-n", str(ranks), sys.executable, "-m", "refimpl", *arguments]
+    command = [mpiexec(), "-n", str(ranks), sys.executable, "-m", module, *arguments]
     before = signal.signal(signal.SIGTERM, _exit)
     try:
         orphaned = partial(end_with, os.getpid(), signal.SIGTERM)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ def record(
         for frame in run.frames():
             numbers = {name: getattr(frame, name) for name in NUMBERS}
             fields = {"velocity": V.gather(frame.velocity), "vorticity": curls(V, frame).gather(frame.vorticity)}
-            wire.together(comm, lambda numbers=numbers | fields: file and append(file, Path(path), numbers))
+            wire.together(comm, partial(append, file, Path(path), numbers | fields))
         if file:
             file.attrs["complete"] = True
     finally:
@@ -70,8 +71,10 @@ def record(
             file.close()
 
 
-def append(file: h5py.File, path: Path, numbers: dict[str, Any]) -> None:
+def append(file: h5py.File | None, path: Path, numbers: dict[str, Any]) -> None:
     """Add a frame, and have it on the disk. OSError where there is no room: HDF5's own failed write could end the process."""
+    if file is None:  # not rank 0
+        return
     needed, free = sum(np.size(value) * 8 for value in numbers.values()), shutil.disk_usage(path.parent).free
     if free < needed + SPARE:
         raise OSError(f"{path}: the next frame needs {needed:,} bytes, the disk has {free:,}; earlier frames are there")
@@ -95,6 +98,12 @@ def read_run(path: str | Path) -> Recording:
         except (KeyError, ValueError, TypeError) as error:
             raise ValueError(f"{path} is no run of the Navier-Stokes simulator: {error}") from error
         return Recording(flow, arrays | ({"fraction": file["fraction"][()]} if "fraction" in file else {}), complete)
+
+
+def is_run(path: str | Path) -> bool:
+    """Whether a file is one of ``record``. OSError where it is missing or damaged."""
+    with h5py.File(path, "r") as file:
+        return "flow" in file.attrs
 
 
 def fraction(flow: Flow, run: Run) -> np.ndarray | None:

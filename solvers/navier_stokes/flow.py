@@ -21,6 +21,21 @@ from .solid import Ball, Fringe
 BOUNDARIES = ("periodic", "wall", "inflow")
 INITIAL = ("rest", "inflow", "taylor-green")
 SIDES = {f"{name}-{end}": (axis, e) for axis, name in enumerate("xyz") for e, end in enumerate(("low", "high"))}
+EXAMPLE = """shape = [96, 64]                # cells; two or three axes
+lengths = [12.0, 8.0]           # m
+viscosity = 0.01                # m2/s
+end = 30.0                      # s
+frames = 30                     # that are kept, beside the first
+boundaries = ["inflow", "periodic"]     # of each axis; or "wall"
+inflow = [1.0, 0.0]             # m/s
+initial = "inflow"              # or "rest", "taylor-green"
+scheme = "rk3"                  # or "ab2"
+steps = 0                       # in each frame; 0: as many as are needed
+
+[ball]
+centre = [3.0, 4.1]             # m
+radius = 0.5                    # m
+"""
 FRINGE = 0.15  # of the axis
 TIMES = 20.0  # how much of the wake the fringe forgets: the free stream passes it in exp(-TIMES / 2)
 

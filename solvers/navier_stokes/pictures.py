@@ -1,14 +1,15 @@
 """Pictures of a run: the vorticity over time, what is conserved and what is lost; an animation; and files for ParaView.
 
-PNG      The vorticity (its last component, in three dimensions on the plane half-way up) at six times, the ball in grey; below it
-         the energy and the enstrophy, and the force on the ball along the first axis.
+PNG      The vorticity (its last component, in three dimensions on the plane half-way up) at six times, the ball in grey; below
+         it the energy and the enstrophy, and the force on the ball along the first axis.
 GIF      The same slice, one picture a frame.
-VTK      One image file a frame with velocity and vorticity at the centres of the cells and the ball's fraction, as raw float32, and
-         a collection with their times: open ``run.pvd``. Format: VTK file formats, https://docs.vtk.org.
+VTK      One image file a frame with velocity and vorticity at the centres of the cells and the ball's fraction, as raw
+         float32, and a collection with their times: open ``run.pvd``. Format: VTK file formats, https://docs.vtk.org.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def plot(run: Recording, path: Path) -> None:
         image = draw_slice(axes, run, moment, limit)
         axes.set_title(f"{run.arrays['time'][moment]:.3g} s", fontsize=10)
     figure.colorbar(image, ax=figure.axes, label="vorticity (1/s)", shrink=0.8)
-    draw_series(figure.add_subplot(rows[2, :2]), run, {"energy": "energy", "enstrophy": "enstrophy"})
+    draw_series(figure.add_subplot(rows[2, :2]), run, ("energy", "enstrophy"))
     axes = figure.add_subplot(rows[2, 2])
     axes.plot(run.arrays["time"][1:], run.arrays["drag"][1:, 0], color="#c4622d")
     axes.set(xlabel="time (s)", title="force on the ball, first axis")
@@ -75,11 +76,11 @@ def draw_slice(axes: Any, run: Recording, moment: int, limit: float) -> Any:
     return image
 
 
-def draw_series(axes: Any, run: Recording, names: dict[str, str]) -> None:
+def draw_series(axes: Any, run: Recording, names: Sequence[str]) -> None:
     """Numbers over time, each as a share of its largest."""
-    for name, label in names.items():
+    for name in names:
         values = run.arrays[name]
-        axes.plot(run.arrays["time"], values / max(values.max(), np.finfo(float).tiny), label=label)
+        axes.plot(run.arrays["time"], values / max(values.max(), np.finfo(float).tiny), label=name)
     axes.set(xlabel="time (s)", title="share of the largest", ylim=(0, 1.05))
     axes.legend(frameon=False)
 

@@ -160,11 +160,11 @@ class Run:
         speeds = self._over_ranks([np.abs(v).max(initial=0.0) for v in self.velocity], "MAX")
         rate = float(sum(u / h for u, h in zip(speeds, self.mesh.spacing, strict=True)))
         if not np.isfinite(rate):
-            raise UnstableStep(f"simulate: after {self.summary()}, a velocity is not finite")
+            raise UnstableStep(f"after {self.summary()}, a velocity is not finite")
         if not stable(flow.scheme, dt, rate, flow.viscosity, self.mesh.spacing):
             longest = longest_step(flow.scheme, rate, flow.viscosity, self.mesh.spacing)
             raise UnstableStep(
-                f"simulate: after {self.summary()}, steps of {dt:.4g} s of {flow.scheme} are not stable: the fluid has reached "
+                f"after {self.summary()}, steps of {dt:.4g} s of {flow.scheme} are not stable: the fluid has reached "
                 f"{', '.join(f'{u:.3g}' for u in speeds)} m/s, at which at most {longest:.4g} s are; give steps >= "
                 f"{ceil(flow.end / flow.frames / longest) if longest else 'any'} in each frame, or a larger viscosity"
             )
