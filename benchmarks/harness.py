@@ -16,7 +16,7 @@ import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
-from time import perf_counter, process_time
+from time import perf_counter, process_time, sleep
 from typing import Any
 
 import numpy as np
@@ -43,6 +43,19 @@ def copy_of(*arrays: np.ndarray) -> Work:
     """A copy of the arrays into memory that exists: the least that can be done to produce them."""
     targets = [np.zeros_like(a) for a in arrays]
     return lambda: [np.copyto(target, a) for target, a in zip(targets, arrays, strict=True)]
+
+
+def only_on_rank_0(comm: Any, work: Work) -> Work:
+    """``work`` on rank 0, while the others sleep."""
+
+    def alone() -> None:
+        if comm.rank == 0:
+            work()
+        done = comm.Ibarrier()
+        while not done.Test():
+            sleep(1e-3)
+
+    return alone
 
 
 def measure(comm: Any, cases: Sequence[Case], rounds: int, seconds: float) -> list[str]:

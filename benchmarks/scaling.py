@@ -16,10 +16,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from time import sleep
 from typing import Any
 
-from harness import Case, Work, circumstances, header, measure
+from harness import Case, Work, circumstances, header, measure, only_on_rank_0
 from mpi4py import MPI
 from threadpoolctl import threadpool_limits
 
@@ -52,17 +51,6 @@ def forward_and_adjoint(model: Any) -> Work:
         J.adjoint(dy)
 
     return work
-
-
-def only_on_rank_0(comm: MPI.Comm, work: Work) -> Work:
-    def alone() -> None:
-        if comm.rank == 0:
-            work()
-        done = comm.Ibarrier()
-        while not done.Test():
-            sleep(1e-3)
-
-    return alone
 
 
 def main() -> None:
