@@ -176,7 +176,7 @@ CAVITY = replace(
     force=(0.1, 0.2, 0.0),
 )
 FLAT = replace(PLAIN, shape=(6, 5), lengths=(2.0, 1.6), boundaries=())
-FLOWS = [replace(flow, scheme=scheme) for flow in (PLAIN, BALL, CAVITY, FLAT) for scheme in SCHEMES]
+FLOWS = [BALL, CAVITY, replace(BALL, scheme="ab2"), replace(FLAT, scheme="ab2")]
 
 
 def cells(team, flow):
@@ -188,19 +188,19 @@ def test_a_step_has_the_derivative_that_it_says(team, flow):
     F = Step(flow, cells(team, flow), 0.02)
     x = 0.3 * F.domain.random(1)
     assert_derivative_is_honest(F, x=x)
-    test = verify.taylor_test(F, x, first=0.02)
+    test = verify.taylor_test(F, x, halvings=4, first=0.02)
     assert test, str(test)
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_a_run_has_the_derivative_that_it_says(team, scheme):
-    flow = replace(BALL, scheme=scheme)
+    flow = replace(BALL, scheme=scheme, steps=1 + (scheme == "ab2"))
     F = Evolution(flow, cells(team, flow))
     u = F.step.project.forward(0.3 * F.domain.random(1))
     y, J = F.linearize(u)
     assert np.array_equal(F(u), y)
     assert_adjoint(J, chain=64)
-    test = verify.taylor_test(F, u, first=0.02)
+    test = verify.taylor_test(F, u, halvings=4, first=0.02)
     assert test, str(test)
     run = simulate(flow, team, cells(team, flow).partition.shape, initial=u)
     assert not y.size or relative(run.all("velocity")[1:], y) < 1e-12
@@ -316,7 +316,7 @@ def test_the_fringe_restores_the_free_stream_behind_the_ball():
 # ---- what is given -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("flow", FLOWS[::2])
+@pytest.mark.parametrize("flow", [PLAIN, BALL, CAVITY, FLAT])
 def test_a_flow_comes_back_from_its_file(tmp_path, flow):
     (tmp_path / "flow.toml").write_text(to_toml(flow))
     assert read_flow(tmp_path / "flow.toml") == flow
