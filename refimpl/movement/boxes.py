@@ -69,21 +69,25 @@ class BoxCopy(Operator):
         self.overlaps = [_overlaps(who, X, axis, row, boundary) for axis, row in enumerate(moved)]
         times = prod(_most_copies(X, axis, rows) for axis, rows in enumerate(self.overlaps))
         self.norm_bound = sqrt(times * prod(Y.partition.shape[g] for g in Y.copy_axes))
-        given = [p for reader in Y.partition.ranks for p in self._pieces(reader) if p.owner == X.comm.rank]
+        given = [p for reader in Y.partition.ranks for p in self._pieces(reader, X.comm.rank)]
         taken = list(self._pieces(X.comm.rank))
         sources, targets = [(p.reader, p.source) for p in given], [(p.owner, p.target) for p in taken]
         self.there, self.back = Parcels(Y, sources, targets, True), Parcels(X, targets, sources, self.norm_bound <= 1)
 
-    def _pieces(self, reader: int) -> Iterator[Piece]:
-        """What ``reader`` copies, in an order that the owner and the reader share."""
+    def _pieces(self, reader: int, owner: int | None = None) -> Iterator[Piece]:
+        """What ``reader`` copies, of one ``owner`` or of all, in an order that the owner and the reader share."""
         Y, X = self.range, self.domain
-        if reader not in Y.partition.ranks:
+        if reader not in Y.partition.ranks or owner not in (None, *X.partition.ranks):
             return
         coords = Y.partition.coords_of(Y.partition.ranks.index(reader))
         rows = [self.overlaps[axis][Y.block_number(axis, coords)] for axis in range(X.ndim)]
+        if owner is not None:  # what can be of this owner, before all rows are combined
+            theirs = X.partition.coords_of(X.partition.ranks.index(owner))
+            rows = [[o for o in row if o[0] == X.block_number(axis, theirs)] for axis, row in enumerate(rows)]
         for row in product(*rows):
-            owner = _owner(X, [number for number, _, _ in row], reader)
-            yield Piece(owner, reader, tuple(s for _, s, _ in row), tuple(t for _, _, t in row))
+            found = _owner(X, [number for number, _, _ in row], reader)
+            if owner in (None, found):
+                yield Piece(found, reader, tuple(s for _, s, _ in row), tuple(t for _, _, t in row))
 
     def forward(self, x: Array) -> Array:  # V -> W:  y_q[j] = x_p[j + o]
         return self.finish(self.start(x))
