@@ -25,7 +25,7 @@ DEFAULTS = {
     "Dropout": dict(p=0.5, seed=0),
     "Embedding": dict(cuts=(None, None), sharded=False, seed=0),
     "Flatten": dict(start=1),
-    "FourierBlock": dict(seed=0, spectral_seed=0),
+    "FourierBlock": dict(seed=0, spectral_seed=0, form=None),
     "GeneralLinear": LINEAR,
     "Graph": dict(outputs=()),
     "GridEmbedding": dict(bounds=None),
@@ -50,8 +50,9 @@ DEFAULTS = {
     "RelativeLp": MEAN | dict(p=2.0),
     "Resampling": dict(mode="nearest", align_corners=False),
     "Softmax": dict(axis=1),
-    "SpectralConvolution": dict(out=None, seed=0, onto=None, sides=None),
+    "SpectralConvolution": dict(out=None, seed=0, onto=None, sides=None, form=None),
     "TransposedConvolution": WINDOW | dict(extra=0),
+    "TruncatedFourier": dict(form=None),
     "Upsample": dict(mode="nearest", align_corners=False),
 }
 

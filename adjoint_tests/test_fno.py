@@ -10,6 +10,7 @@ import refimpl as ri
 from refimpl import verify, wire
 from refimpl.arrays import namespace, to_host
 from refimpl.layers import RelativeL2
+from refimpl.layers.fourier_forms import FORMS
 from refimpl.models import FNO
 from refimpl.training.loop import loss_and_gradients
 from refimpl.training.optimizers import AdamW
@@ -49,9 +50,11 @@ def grids_with_and_without_time(size):
     return strategies.spectra(size, whole_last=True) | strategies.spectra(size)
 
 
-@spmd.property_test(case=grids_with_and_without_time, timesteps=st.none() | st.integers(4, 6))
-def test_on_any_grid_it_is_the_network_of_one_rank(team, case, timesteps):
-    options = dict(modes=case.modes, out_channels=2, blocks=1)
+@spmd.property_test(
+    case=grids_with_and_without_time, timesteps=st.none() | st.integers(4, 6), form=st.sampled_from((None, *FORMS))
+)
+def test_on_any_grid_it_is_the_network_of_one_rank(team, case, timesteps, form):
+    options = dict(modes=case.modes, out_channels=2, blocks=1, form=form)
     if timesteps and case.grid[-1] == 1:
         options |= dict(modes=(*case.modes[:-1], min(case.modes[-1], timesteps // 2 + 1)), out_timesteps=timesteps)
     assert_as_on_one_rank(team, case.space(team), **options)

@@ -5,6 +5,7 @@ import pytest
 import scipy.fft
 import scipy.linalg
 import strategies
+from hypothesis import strategies as st
 from theorems import (
     GRIDS,
     Planted,
@@ -18,8 +19,10 @@ from theorems import (
 
 import refimpl as ri
 from refimpl import verify, wire
-from refimpl.arrays import namespace
+from refimpl.arrays import namespace, to_host
 from refimpl.layers import SpectralConvolution, TruncatedFourier
+from refimpl.layers.axis_transform import AxisTransform
+from refimpl.layers.fourier_forms import FORMS
 from refimpl.verify import spmd
 
 
@@ -54,10 +57,13 @@ def weights(modes, sides):
     return (times / np.prod(sides))[:, None, None]
 
 
-@spmd.property_test(case=strategies.spectra)
-def test_the_kept_modes_are_those_of_the_fft(team, case):
+forms = st.sampled_from(tuple(FORMS))
+
+
+@spmd.property_test(case=strategies.spectra, form=forms)
+def test_the_kept_modes_are_those_of_the_fft(team, case, form):
     X = case.space(team)
-    T = TruncatedFourier(X, case.modes)
+    T = TruncatedFourier(X, case.modes, form)
     x = X.random(case.seed)
     z = T.forward(x)
     assert_close(T.range, z, transform(whole(X, x).astype("float64"), case.modes))
@@ -66,19 +72,68 @@ def test_the_kept_modes_are_those_of_the_fft(team, case):
     assert_adjoint(T, case.seed, chain=len(case.modes))
 
 
-def test_the_transform_sends_what_it_predicts_and_leaves_its_argument_alone(team):
-    for grid in ((1, 1, team.size, 1), (1, *GRIDS[team.size], 1), (1, 1, *GRIDS[team.size])):
-        assert_honest(TruncatedFourier(ri.Space(ri.Partition(team, grid), (2, 6, 9, 8), "float32"), (4, 3)))
+@pytest.mark.parametrize("form", FORMS)
+def test_the_transform_sends_what_it_predicts_and_leaves_its_argument_alone(team, form):
+    p, q = GRIDS[team.size]
+    for grid in ((1, 1, team.size, 1), (1, 1, 1, team.size), (1, p, q, 1), (1, 1, p, q)):
+        assert_honest(TruncatedFourier(ri.Space(ri.Partition(team, grid), (2, 6, 9, 8), "float32"), (4, 3), form))
 
 
 @spmd.property_test(case=strategies.spectra)
-def test_only_kept_modes_travel_however_the_axes_are_split(team, case):
+def test_in_sums_only_kept_modes_travel_however_the_axes_are_split(team, case):
     X = case.space(team)
-    T = TruncatedFourier(X, case.modes)
+    T = TruncatedFourier(X, case.modes, "sums")
     p, batch = int(np.prod(case.grid[2:])), X.local_shape[0]
     modes = int(np.prod(T.range.shape[:-2])) * batch * X.shape[1] * T.range.dtype.itemsize
     active = X.partition.active and p > 1 and batch > 0
     assert T.traffic().forward.bytes == (modes * (p - 1) // p if active else 0)
+
+
+@spmd.property_test(case=strategies.spectra)
+def test_the_form_that_sends_less_is_chosen_by_what_all_ranks_send(team, case):
+    X = case.space(team)
+    forms, chosen = {form: TruncatedFourier(X, case.modes, form) for form in FORMS}, TruncatedFourier(X, case.modes)
+    for form, T in forms.items():
+        assert T.form == form and T.range == chosen.range and T.volumes == chosen.volumes
+        for direction in ("forward", "adjoint"):  # in sums, the ranks of a group round n (P - 1) / P down
+            everyone = sum(wire.pool(team, getattr(T.traffic(), direction).bytes))
+            assert 0 <= T.volumes[form] - everyone < (team.size if form == "sums" else 1)
+    assert chosen.volumes[chosen.form] == min(chosen.volumes.values())
+
+
+@pytest.mark.mpi(min_size=4)
+def test_sums_win_where_few_modes_are_kept_and_a_repartition_where_they_fill_the_grid(team):
+    X = ri.Space(ri.Partition(team, (1, 1, team.size, 1)), (1, 4, 16, 16))
+    assert TruncatedFourier(X, (1, 8)).form == "sums" and TruncatedFourier(X, (8, 8)).form == "repartition"
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_unequal_and_empty_blocks_copies_and_a_tensor_without_other_axes(team, form):
+    p, q = GRIDS[team.size]
+    ends = [0, 4, *[5] * 6][: team.size] + [7]
+    unequal = {2: list(zip(ends[:-1], ends[1:], strict=True))}
+    spaces = {
+        "blocks": ri.Space(ri.Partition(team, (1, 1, team.size, 1)), (3, 2, 7, 6), blocks=unequal),
+        "copies": ri.Space(ri.Partition(team, (p, q)), (2, 1, 7, 6), cuts=(None, None, 1, None)),
+        "two grid axes on one": ri.Space(ri.Partition(team, (p, q)), (2, 3, 7, 6), cuts=(None, None, (1, 0), None)),
+        "no other axes": ri.Space(ri.Partition(team, (p, q)), (7, 6)),
+    }
+    for how, X in spaces.items():
+        T, x = TruncatedFourier(X, (3, 4), form), X.random(1)
+        z = transform(whole(X, x).reshape(-1, 1, 7, 6), (3, 4)).reshape(T.range.shape)
+        assert_close(T.range, T.forward(x), z)
+        assert_honest(T)
+        assert verify.dot_test(T, chain=2), how
+
+
+def test_with_ghosts_on_other_axes_there_are_sums_alone(team):
+    p, q = GRIDS[team.size]
+    X = ri.HaloExchange(ri.Space(ri.Partition(team, (p, q)), (6, 8)), [(1, 1), (0, 0)]).range
+    T = TruncatedFourier(X, (5,))
+    assert T.form == "sums" and verify.dot_test(T)
+    if q > 1:
+        assert T.volumes["sums"] > T.volumes["repartition"]
+        assert "must hold each of 0..5 once" in same_text(team, lambda: TruncatedFourier(X, (5,), "repartition"))
 
 
 @pytest.mark.parametrize("n", [1, 2, 7, 8])
@@ -92,10 +147,10 @@ def test_all_modes_of_the_real_axis_give_the_tensor_back(team, n):
     assert M is None or np.linalg.norm(M, 2) <= T.norm_bound * (1 + 1e-14)
 
 
-@spmd.property_test(case=strategies.spectra)
-def test_the_convolution_and_its_gradients_are_those_of_the_serial_fft(team, case):
+@spmd.property_test(case=strategies.spectra, form=forms)
+def test_the_convolution_and_its_gradients_are_those_of_the_serial_fft(team, case, form):
     X = case.space(team)
-    S = SpectralConvolution(X, case.modes, out=2, seed=case.seed)
+    S = SpectralConvolution(X, case.modes, out=2, seed=case.seed, form=form)
     x, dy = X.random(case.seed), S.range.random(case.seed + 1)
     y, J = S.linearize(x)
     dx, gradients = J.adjoint(dy)
@@ -145,12 +200,12 @@ def test_what_comes_from_one_frequency_can_be_put_at_another(team):
     assert_derivative_is_honest(S)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_the_convolution_sends_what_it_predicts_and_changes_nothing(team, dtype):
+@pytest.mark.parametrize(("dtype", "form"), [("float32", "sums"), ("float64", "sums"), ("float64", "repartition")])
+def test_the_convolution_sends_what_it_predicts_and_changes_nothing(team, dtype, form):
     a, b = GRIDS[team.size]
     for grid in ((a, 1, b, 1), (1, 1, a, b), (1, 1, 1, 1)):
         assert_derivative_is_honest(
-            SpectralConvolution(ri.Space(ri.Partition(team, grid), (3, 2, 5, 6), dtype), (2, 4))
+            SpectralConvolution(ri.Space(ri.Partition(team, grid), (3, 2, 5, 6), dtype), (2, 4), form=form)
         )
 
 
@@ -217,6 +272,7 @@ def test_what_cannot_be_transformed_is_refused_by_all_ranks_alike(team):
         "frequencies 0 to 3, got ()": lambda: SpectralConvolution(X, ([],)),
         "expected whole numbers, got [1.5]": lambda: SpectralConvolution(X, ([1.5],)),
         "as many modes of the result": lambda: SpectralConvolution(X, (2,), onto=(3,)),
+        "expected form='sums' or 'repartition' or None, got 'fft'": lambda: SpectralConvolution(X, (3,), form="fft"),
         "leave gaps or overlap": lambda: TruncatedFourier(ri.HaloExchange(X, [(0, 0), (0, 0), (1, 0)]).range, (3,)),
     }.items():
         assert text in same_text(team, make)
@@ -240,6 +296,25 @@ def test_adjoints_with_the_usual_mistakes_are_rejected(team):
     for mistake, adjoint in mistakes.items():
         assert not verify.dot_test(Planted(J, adjoint), chain=8), mistake
     assert not verify.dot_test(Planted(T, lambda z: T.adjoint(z * D * 12)), chain=8)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_an_adjoint_that_turns_one_axis_the_wrong_way_is_rejected(team, form):
+    for grid in ((1, 1, team.size, 1), (1, 1, 1, team.size)):
+        X, k = ri.Space(ri.Partition(team, grid), (2, 2, 7, 6)), [0, 1, 2, -1]
+        T, wrong = (TruncatedFourier(X, ([sign * f for f in k], 3), form) for sign in (1, -1))
+        assert not verify.dot_test(Planted(T, wrong.adjoint), chain=8)
+
+
+def test_along_one_axis_the_transform_of_a_rank_is_its_part_of_the_sum(team):
+    X = ri.Space(ri.Partition(team, (1, team.size)), (3, 7))
+    F = AxisTransform(X, 1, np.array([0, 3, -2]))
+    x = X.random(1)
+    parts = [to_host(y) for y in wire.pool(team, F.forward(x))]
+    assert np.allclose(sum(parts), scipy.fft.fft(whole(X, x))[:, [0, 3, -2]].T, atol=1e-13)
+    assert_honest(F)
+    assert_adjoint(F)
+    assert not verify.dot_test(Planted(F, lambda y: F.adjoint(namespace(y).conj(y))))
 
 
 @pytest.mark.mpi(min_size=2)

@@ -21,6 +21,7 @@ from refimpl.cli.one_rank import simulated, training_step
 from refimpl.cli.prediction import memory, movements, predict, work
 from refimpl.cli.scaling import chosen, row, table
 from refimpl.layers import GELU, FourierBlock, LayerNorm, Linear, TruncatedFourier
+from refimpl.layers.fourier_forms import FORMS
 from refimpl.models import FNO
 from refimpl.verify import LoneRank, SimulatedRank
 
@@ -39,18 +40,22 @@ def split(team, how):
 SPLITS = ("space", "batch", "batch and space", "the first rank alone")
 
 
-def network(comm, grid, dtype="float64", cells=(7, 6)):
+def network(comm, grid, dtype="float64", cells=(7, 6), form=None):
     X = ri.Space(ri.Partition(comm, grid), (3, 2, *cells, 1), dtype)
-    return FNO(X, 4, (2, 3, 2), blocks=2, out_timesteps=4, hidden=5)
+    return FNO(X, 4, (2, 3, 2), blocks=2, out_timesteps=4, hidden=5, form=form)
 
 
 # ---- a rank alone ----------------------------------------------------------------------------------------------------
 
 
+FORM = pytest.mark.parametrize("form", FORMS)
+
+
+@FORM
 @pytest.mark.parametrize("how", SPLITS)
-def test_a_rank_alone_has_the_blocks_and_the_traffic_of_the_real_one(team, how):
+def test_a_rank_alone_has_the_blocks_and_the_traffic_of_the_real_one(team, how, form):
     grid = split(team, how)
-    F, alone = network(team, grid), network(LoneRank(team.rank, team.size), grid)
+    F, alone = network(team, grid, form=form), network(LoneRank(team.rank, team.size), grid, form=form)
     assert alone.domain.local_box == F.domain.local_box and alone.range.local_box == F.range.local_box
     assert {k: w.shape for k, w in alone.parameters.items()} == {k: w.shape for k, w in F.parameters.items()}
     assert all(np.array_equal(w, F.parameters[k]) for k, w in alone.parameters.items())
@@ -85,12 +90,13 @@ def test_a_rank_alone_cannot_send_and_is_one_of_those_there_are():
             LoneRank(rank, size)
 
 
+@FORM
 @pytest.mark.parametrize("how", SPLITS)
-def test_a_simulated_rank_sends_and_makes_what_the_real_one_does(team, how):
+def test_a_simulated_rank_sends_and_makes_what_the_real_one_does(team, how, form):
     grid = split(team, how)
     made = []
     for comm in (team, SimulatedRank(team.rank, team.size)):
-        F = network(comm, grid)
+        F = network(comm, grid, form=form)
         with ri.counting() as count:
             y, J = F.linearize(F.domain.random(1))
             dx, gradients = J.adjoint(y)
@@ -154,6 +160,21 @@ def test_predicted_memory_is_what_is_allocated(modes, dtype):
     assert expected.step - expected.kept != pytest.approx(taken, rel=0.25) or modes[0] == 16  # the test can fail
 
 
+@FORM
+@pytest.mark.parametrize("grid", [(1, 1, 4, 1, 1), (1, 1, 2, 2, 1)])
+def test_predicted_memory_of_one_rank_of_four_is_what_is_allocated_in_either_form(grid, form):
+    X = ri.Space(ri.Partition(SimulatedRank(0, 4), grid), (2, 1, 48, 32, 1), "float32")
+    F = FNO(X, 12, (16, 12, 5), blocks=3, out_timesteps=8, hidden=32, form=form)
+    assert memory(F).step == pytest.approx(peak_of_a_step(F), rel=0.25)
+
+
+def test_a_block_whose_last_axis_moves_is_predicted_as_its_layers():
+    X = ri.Space(ri.Partition(SimulatedRank(0, 4), (1, 1, 1, 4)), (2, 1, 192, 128), "float32")
+    F = FNO(X, 12, (24, 16), blocks=2, hidden=32, form="repartition")
+    assert not F.layers["block0"].in_tiles
+    assert memory(F).step == pytest.approx(peak_of_a_step(F), rel=0.25)
+
+
 def test_memory_grows_by_one_activation_and_the_modes_for_each_block():
     X = ri.Space(ri.Partition(LoneRank(0, 1), (1,)), (1, 1, 32, 32, 1))
     one, two = (memory(FNO(X, 8, (2, 2, 2), blocks=n, out_timesteps=8)) for n in (1, 2))
@@ -185,9 +206,18 @@ def test_the_ranks_share_the_work():
     assert shares[0][0] == shares[1][0] and shares[0][1] <= shares[1][1]
 
 
+def test_both_forms_share_the_same_work_where_the_grid_divides_evenly():
+    flops = {}
+    for form in FORMS:
+        spaces = [ri.Space(ri.Partition(LoneRank(r, 2), (1, 1, 2, 1)), (1, 2, 8, 8)) for r in range(2)]
+        flops[form] = [work(FourierBlock(X, (2, 2), form=form))[0].flops for X in spaces]
+    assert flops["sums"] == flops["repartition"] and flops["sums"][0] == flops["sums"][1]
+
+
+@FORM
 @pytest.mark.parametrize("how", SPLITS)
-def test_the_movements_of_a_model_are_all_that_it_sends(team, how):
-    F = network(LoneRank(team.rank, team.size), split(team, how))
+def test_the_movements_of_a_model_are_all_that_it_sends(team, how, form):
+    F = network(LoneRank(team.rank, team.size), split(team, how), form=form)
     both = [
         t.forward + t.adjoint for t in (F.traffic(), sum((A.traffic() for A in movements(F)), ri.operator.Traffic()))
     ]
@@ -211,6 +241,16 @@ def test_a_slower_machine_takes_longer_and_one_rank_sends_nothing():
                 assert (slower.forward, slower.adjoint) == (p.forward, p.adjoint)
             else:
                 assert slower.forward > p.forward and slower.adjoint > p.adjoint
+
+
+@FORM
+def test_what_the_transforms_are_predicted_to_send_is_what_all_ranks_send(team, form):
+    p, q = GRIDS[team.size]
+    F = network(team, (1, 1, p, q, 1), form=form)
+    prediction = predict(F, MACHINES["summit"])
+    sent = sum(A.traffic().adjoint.bytes for A in movements(F) if not isinstance(A, ri.Broadcast))
+    assert prediction.spectral == prediction.forms[form] == pytest.approx(sum(ri.wire.pool(team, sent)) / team.size)
+    assert prediction.chosen == (form,)
 
 
 def test_a_layer_of_which_nothing_is_known_is_refused():
@@ -260,7 +300,17 @@ def test_a_partition_that_dfno_does_not_have_is_refused_and_the_table_says_so():
     case = Case("own", (16, 16), 8, (2, 2, 2), ((1, 1), (1, 2)), blocks=1)
     rows = [row(case, grid, MACHINES["summit"]) for grid in case.grids]
     assert rows[0].dfno == 0 and rows[1].dfno is None
-    assert table(case, MACHINES["summit"], rows, [1, 1]).splitlines()[-1].split()[9:11] == ["-", "-"]
+    assert table(case, MACHINES["summit"], rows, [1, 1]).splitlines()[-1].split()[10:12] == ["-", "-"]
+
+
+def test_the_table_shows_which_form_sends_less():
+    sleipner = CASES["sleipner"]
+    rows = [row(replace(sleipner, blocks=1), grid, MACHINES["summit"]) for grid in ((4, 2, 1), (8, 8, 1))]
+    lines = table(sleipner, MACHINES["summit"], rows, [1, 1]).splitlines()[-2:]
+    assert [[cell.endswith("*") for cell in line.split()[8:10]] for line in lines] == [[True, False], [False, True]]
+    few, many = (r.prediction.forms for r in rows)  # k kept modes of the cut axes against n points, on P ranks
+    assert few["repartition"] / few["sums"] == pytest.approx((262 * 118 / 32**2 + 1) / 8, rel=0.05)
+    assert many["repartition"] / many["sums"] == pytest.approx((262 * 118 / 32**2 + 1) / 64, rel=0.05)
 
 
 # ---- machines --------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import refimpl as ri
 from refimpl import verify
 from refimpl.arrays import to_host
 from refimpl.layers import ChannelMLP, FourierBlock, Graph, tiles
+from refimpl.layers.fourier_forms import FORMS
 from refimpl.verify import spmd
 
 
@@ -38,11 +39,15 @@ def assert_is_its_graph(F, seed):
     assert_derivative_is_honest(F, seed)
 
 
-@spmd.property_test(case=strategies.spectra, tile=st.sampled_from([1, 7, tiles.TILE]))
-def test_a_fourier_block_is_its_graph_whatever_the_tiles(team, case, tile):
+@spmd.property_test(
+    case=strategies.spectra, tile=st.sampled_from([1, 7, tiles.TILE]), form=st.sampled_from((None, *FORMS))
+)
+def test_a_fourier_block_is_its_graph_whatever_the_tiles_and_the_form(team, case, tile, form):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tiles, "TILE", tile)
-        assert_is_its_graph(with_random_weights(FourierBlock(case.space(team), case.modes)), case.seed)
+        F = FourierBlock(case.space(team), case.modes, form=form)
+        assert F.in_tiles == (F.spectral.up.form == "sums" or case.grid[-1] == 1)
+        assert_is_its_graph(with_random_weights(F), case.seed)
 
 
 @spmd.property_test(

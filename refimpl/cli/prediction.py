@@ -9,24 +9,27 @@ Memory       data: input and target; weights, as many gradients, and twice as ma
 Work         flops of matrix products; numbers that go through a GELU or its slope, each as one.
 Time         flops / rate + numbers x time of a GELU + messages. A tree of p ranks has ceil(log2 p) rounds of the whole message;
              an all-gather or a reduce-scatter as many latencies, and the bytes of the reduce-scatter: what a rank passes on, on
-             average, however unequal the owned blocks are. Nothing overlaps.
+             average, however unequal the owned blocks are. A repartition has a latency for each message, and the bytes that the
+             rank sends or receives, whichever are more. Nothing overlaps.
 Trap         A new layer needs its entry here. One that has none is refused, not taken for nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil, log2, prod
 from typing import Any
 
 from ..layers import ChannelMLP, FourierBlock, Layer, Linear
+from ..layers.axis_transform import AxisTransform
 from ..layers.compose import Graph
 from ..layers.fourier import SpectralConvolution, TruncatedFourier
+from ..layers.fourier_forms import FORMS
 from ..layers.pointwise import Pointwise
 from ..layers.tiles import TILE
-from ..movement import Broadcast
-from ..operator import Operator, Traffic
+from ..movement import Broadcast, Repartition
+from ..operator import Composition, Operator, Traffic
 from ..space import Space
 from .machines import Machine
 
@@ -69,12 +72,15 @@ class Memory:
 class Prediction:
     """One rank's linearization and adjoint: what it sends, computes, and how long that takes.
 
-    ``spectral``: bytes that the truncated transforms send, each way, on average over the ranks.
+    ``spectral``: bytes that the truncated transforms send, each way, on average over the ranks; ``forms``: what they would send
+    if all had this form (layers/fourier_forms.py); ``chosen``: the forms that they have.
     """
 
     memory: Memory
     traffic: Traffic
-    spectral: int
+    spectral: float
+    forms: dict[str, float]
+    chosen: tuple[str, ...]
     work: tuple[Work, Work]
     forward: float
     adjoint: float
@@ -82,23 +88,27 @@ class Prediction:
 
 def predict(model: Layer, machine: Machine) -> Prediction:
     """What this rank of ``model`` needs on ``machine``. ValueError for a layer of which nothing is known."""
-    maps, both, dtype = list(movements(model)), work(model), model.domain.dtype
-    spectral = sum(A.traffic().forward.bytes for A in maps if not isinstance(A, Broadcast))
+    both, dtype = work(model), model.domain.dtype
+    found, ranks = list(transforms(model)), model.domain.partition.size
+    spectral = sum(T.volumes[T.form] for T in found) / ranks
+    forms = {form: sum(T.volumes[form] for T in found) / ranks for form in FORMS}
+    chosen = tuple(form for form in FORMS if any(T.form == form for T in found))
     rate, gelu = machine.of(machine.flops, dtype), machine.of(machine.gelu, dtype)
-    sending = sum(message_time(A, machine) for A in maps)
+    sending = sum(message_time(A, machine) for A in movements(model))
     forward, adjoint = (w.flops / rate + w.numbers * gelu + sending for w in both)
-    return Prediction(memory(model), model.traffic(), spectral, both, forward, adjoint)
+    return Prediction(memory(model), model.traffic(), spectral, forms, chosen, both, forward, adjoint)
 
 
 # ---- messages --------------------------------------------------------------------------------------------------------
 
 
 def movements(layer: Layer) -> Iterator[Operator]:
-    """The broadcasts and reduce-scatters of a layer: its forward and its adjoint do each once, this way or as its adjoint."""
+    """The data movements of a layer: its forward and its adjoint do each once, this way or as its adjoint."""
     if isinstance(layer, Linear):
         yield from layer.broadcasts.values()
     elif isinstance(layer, SpectralConvolution):
-        yield from (layer.down.collect, layer.share, layer.up.collect)
+        all_maps = (*maps(layer.down), layer.share, *maps(layer.up))
+        yield from (A for A in all_maps if not isinstance(A, AxisTransform))
     elif isinstance(layer, Graph):
         for inner in layer.layers.values():
             yield from movements(inner)
@@ -106,8 +116,30 @@ def movements(layer: Layer) -> Iterator[Operator]:
         raise unknown(layer)
 
 
+def transforms(layer: Layer) -> Iterator[TruncatedFourier]:
+    """The truncated transforms of a layer: of a convolution, there and back."""
+    if isinstance(layer, SpectralConvolution):
+        yield from (layer.down, layer.up)
+    elif isinstance(layer, Graph):
+        for inner in layer.layers.values():
+            yield from transforms(inner)
+
+
+def maps(T: TruncatedFourier) -> list[Operator]:
+    """The transforms along one axis and the data movements of which T is made."""
+    return [*T.own, *parts(T.collect)]
+
+
+def parts(A: Operator) -> list[Operator]:
+    """The maps of a composition, in the order in which they are done."""
+    return [*parts(A.B), *parts(A.A)] if isinstance(A, Composition) else [A]
+
+
 def message_time(A: Operator, machine: Machine) -> float:
     """The time of a movement, one way or the other, for the rank in the middle of it."""
+    if isinstance(A, Repartition):  # what is sent one way is received the other: the larger counts
+        there, back = A.traffic().forward, A.traffic().adjoint
+        return max(there.messages, back.messages) * machine.latency + max(there.bytes, back.bytes) / machine.bandwidth
     if not isinstance(A, Broadcast):
         sent = A.traffic().forward
         return rounds(sent.messages + 1) * machine.latency + sent.bytes / machine.bandwidth
@@ -137,7 +169,9 @@ def work(layer: Layer) -> tuple[Work, Work]:
         activated = layer.linears if layer.activated else layer.linears[:-1]
         gelus = Work(0, sum(numbers(linear.range) for linear in activated))
         return products + gelus, 3 * products + 2 * gelus
-    if isinstance(layer, FourierBlock):  # the adjoint makes u again, then A* du, du h* and those of S
+    if (
+        isinstance(layer, FourierBlock) and layer.in_tiles
+    ):  # the adjoint makes u again, then A* du, du h* and those of S
         A, (S, S_adjoint), gelu = work(layer.linear)[0], work(layer.spectral), Work(0, n)
         return A + S + gelu, 3 * A + transform(layer.spectral.up) + S_adjoint + gelu
     if isinstance(layer, SpectralConvolution):
@@ -151,23 +185,9 @@ def work(layer: Layer) -> tuple[Work, Work]:
 
 
 def transform(T: TruncatedFourier) -> Work:
-    """The products with F_n, .., F_1: the last axis's are with real numbers where the domain is real."""
-    flops, each, rows = 0, 4 if T.real else 8, numbers(T.domain)
-    for F in reversed(T.columns):
-        k, n = F.shape
-        flops, each = flops + each * k * rows, 8
-        rows = k * (rows // n if n else 0)
-    return Work(flops)
-
-
-def stages(T: TruncatedFourier) -> list[int]:
-    """How many bytes a block has after F_n, after F_{n-1}, .., after F_1."""
-    sizes, rows = [], numbers(T.domain)
-    for F in reversed(T.columns):
-        k, n = F.shape
-        rows = k * (rows // n if n else 0)
-        sizes.append(rows * T.range.dtype.itemsize)
-    return sizes
+    """The products with the matrix of each axis: the first is with real numbers where the domain is real."""
+    products = [A for A in maps(T) if isinstance(A, AxisTransform)]
+    return Work(sum((4 if F.real else 8) * len(F.k) * numbers(F.domain) for F in products))
 
 
 # ---- memory ----------------------------------------------------------------------------------------------------------
@@ -191,7 +211,8 @@ def memory(model: Layer) -> Memory:
 
 def flattened(layer: Layer) -> Iterator[Layer]:
     """The layers that keep something of their own, in order."""
-    if isinstance(layer, Graph) and not isinstance(layer, ChannelMLP | FourierBlock):
+    in_tiles = isinstance(layer, ChannelMLP) or (isinstance(layer, FourierBlock) and layer.in_tiles)
+    if isinstance(layer, Graph) and not in_tiles:
         for inner in layer.layers.values():
             yield from flattened(inner)
     else:
@@ -204,6 +225,8 @@ def kept_by(layer: Layer) -> int:
         return nbytes(layer.domain)
     if isinstance(layer, Pointwise):
         return nbytes(layer.range)  # its slope
+    if isinstance(layer, SpectralConvolution):
+        return nbytes(layer.share.range) + nbytes(layer.down.range)
     if isinstance(layer, FourierBlock):
         S = layer.spectral
         return nbytes(layer.domain) + nbytes(S.share.range) + nbytes(S.down.range) + nbytes(S.up.collect.domain)
@@ -221,13 +244,21 @@ def working(layer: Layer) -> tuple[int, int]:
         tile = tiles(layer.domain, max(linear.range.shape[1] for linear in layer.linears))
         return x + y + tile, x + y + tile
     if isinstance(layer, FourierBlock):
-        S, (last, *others) = layer.spectral, stages(layer.spectral.up)
-        inner = max((a + b for a, b in zip(others, [*others[1:], 0], strict=True)), default=0)
+        S, (last, *others) = layer.spectral, [nbytes(F.range) for F in layer.spectral.up.own]
+        inner = max([passing(parts(S.up.collect)), *(a + b for a, b in zip(others, [*others[1:], 0], strict=False))])
         modes, R, tile = nbytes(S.down.range) + nbytes(S.up.collect.domain), nbytes(S.share.range), tiles(layer.domain)
         value = max(3 * last, last + max(others, default=0), y + last + tile, inner + 2 * modes + R)
         adjoint = 2 * y + max(2 * last + tile, last + inner + 2 * modes + R, 2 * last + max(others, default=0))
         return x + value, adjoint
+    if isinstance(layer, SpectralConvolution):  # beside a Linear, whose result waits
+        most = x + 2 * y + nbytes(layer.share.range) + max(passing(maps(T)) for T in (layer.down, layer.up))
+        return most, most
     raise unknown(layer)
+
+
+def passing(maps: Sequence[Operator]) -> int:
+    """The most that maps have in hand, one after the other: argument and result, and both once more as messages."""
+    return max((nbytes(A.domain) + nbytes(A.range)) * (1 + isinstance(A, Repartition)) for A in maps)
 
 
 def tiles(X: Space, channels: int = 1) -> int:

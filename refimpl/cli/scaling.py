@@ -2,8 +2,9 @@
 
 Without --cells, the cases are those of the papers: "weak" and "weak-12", 64^3 cells and 32 time steps a rank with 4 and 12
 modes, up to 3072 ranks; "variables", 2.6 billion of them on 512 ranks; "sleipner", the grid of 2 million cells. What is shown
-is rank 0, which has the largest blocks and all small weights; "dfno": what that program's repartitions would send. Efficiency
-is against the first of the grids: the same cells a rank (weak), or the same cells on more ranks (strong).
+is rank 0, which has the largest blocks and all small weights. "sums" and "repart": what the truncated transforms would send in
+each of their two forms, of which the model takes the lesser; "dfno": what that program's repartitions would. Efficiency is
+against the first of the grids: the same cells a rank (weak), or the same cells on more ranks (strong).
 
 example:
     refimpl scaling --case variables --machine perlmutter
@@ -29,7 +30,10 @@ from .cases import CASES, Case, text
 from .files import check_folder, write_whole
 
 GIB, MB = 2**30, 1e6
-TITLES = "ranks grid variables weights GiB:fwd GiB:step share MB:sent MB:modes MB:dfno ratio forward adjoint efficiency"
+TITLES = (
+    "ranks grid variables weights GiB:fwd GiB:step share "
+    "MB:sent MB:sums MB:repart MB:dfno ratio forward adjoint efficiency"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -180,7 +184,8 @@ def table(case: Case, machine: Any, rows: Sequence[Row], efficiencies: Sequence[
         f"{case.name}: {text(case.cells)} cells {each}, {case.timesteps} time steps, width {case.width}, modes {case.modes},"
         f" {case.blocks} blocks, {case.dtype}; on {machine.name}",
         "memory a rank: a forward pass, a training step, and that as a share of the machine's (!: too much); messages a rank:",
-        "all that rank 0 sends forward, and each way what the transforms send, and dfno's repartitions, on average; times in s",
+        "all that rank 0 sends forward; each way, on average, what the transforms would send in either form (*: as chosen),",
+        "and what dfno's repartitions would; ratio: dfno's to ours; times in s",
         "".join(f"{title.replace(':', ' '):>11}" for title in TITLES.split()),
     ]
     for r, e in zip(rows, efficiencies, strict=True):
@@ -188,7 +193,8 @@ def table(case: Case, machine: Any, rows: Sequence[Row], efficiencies: Sequence[
         share = p.memory.step / machine.memory
         cells = [r.ranks, text(r.grid), f"{prod(case.cells_on(r.grid)) * case.timesteps:.2e}", f"{r.parameters:.1e}"]
         cells += [f"{p.memory.forward / GIB:.2f}", f"{p.memory.step / GIB:.2f}", f"{share:.0%}" + "!" * (share > 1)]
-        cells += [f"{p.traffic.forward.bytes / MB:.2f}", f"{p.spectral / MB:.2f}"]
+        cells += [f"{p.traffic.forward.bytes / MB:.2f}"]
+        cells += [f"{sent / MB:.2f}" + "*" * (form in p.chosen) for form, sent in p.forms.items()]
         dfno, ratio = ("-", "-") if r.dfno is None else (f"{r.dfno / MB:.1f}", f"{r.dfno / max(p.spectral, 1):.1f}")
         cells += [dfno, ratio if p.spectral else "-", f"{p.forward:.3g}", f"{p.adjoint:.3g}", f"{e:.0%}"]
         lines.append("".join(f"{cell:>11}" for cell in cells))
@@ -206,9 +212,10 @@ def picture(case: Case, machine: Any, rows: Sequence[Row], efficiencies: Sequenc
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
     left.plot(ranks, efficiencies, "o-", color="#0b6fa4")
     left.set(xscale="log", xlabel="ranks", ylim=(0, 1.1), ylabel=f"{'weak' if case.weak else 'strong'} efficiency")
-    sent = [r.prediction.spectral / MB or np.nan for r in rows]
     theirs = [np.nan if not r.dfno else r.dfno / MB for r in rows]
-    right.plot(ranks, sent, "o-", color="#0b6fa4", label="truncated sums")
+    for form, line in (("sums", "o-"), ("repartition", "o:")):
+        sent = [r.prediction.forms[form] / MB or np.nan for r in rows]
+        right.plot(ranks, sent, line, color="#0b6fa4", label=form)
     right.plot(ranks, theirs, "o--", color="#c4622d", label="dfno's repartitions")
     right.set(xscale="log", yscale="log", xlabel="ranks", ylabel="MB a rank, each way")
     right.legend(frameon=False)

@@ -84,7 +84,8 @@ def layers(comm: Any) -> Iterator[tuple]:
     P = Partition(comm, (1, 1, comm.size, 1) if comm.size < 4 else (1, 1, 2, comm.size // 2))
     X = Space(P, (2, 3, 9, 8))
     rows, C = X.replace(cuts=(0, 1, 3, 2), blocks={}), X.replace(dtype="complex128", field="real")
-    yield "TruncatedFourier", repr(X), F.TruncatedFourier(X, (3, 4)), False, 2
+    for form in ("sums", "repartition"):
+        yield f"TruncatedFourier, {form}", repr(X), F.TruncatedFourier(X, (3, 4), form), False, 2
     yield "HermitianProjection", repr(X), F.HermitianProjection(F.TruncatedFourier(X, (3, 5))), False, 1
     yield "SpectralResampling", repr(X), F.SpectralResampling(X, (11, 9), (3, 4)), False, 4
     yield "AxisSum", repr(X), F.AxisSum(X, (1, 2)), False, 1

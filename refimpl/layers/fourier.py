@@ -5,13 +5,14 @@ Definition   T : X -> Z keeps, of the unscaled discrete Fourier transform along 
              In place of a count m, an axis may be given its frequencies, one by one. Of a complex X, no axis is the real one: T
              is linear, without the Re of T*, and w = 1.
              One small matrix an axis, F[k, j] = exp(-2 pi i k j / N), one after the other: T = F_1 ... F_n. Each is one matrix
-             product that takes the last axis away and puts its frequencies in front, so nothing is ever transposed.
-Split axes   Rank p applies the columns of its own indices on every axis, T_p, and T x = sum_p T_p x_p: each rank has its part
-             of every kept mode. One sum, scattered over the ranks, is all that travels: T x = G* (T_1 x_1, .., T_P x_P) with
-             G* the ReduceScatter over all grid axes that cut transformed axes. The grid points stay where they are.
+             product that takes the last axis away and puts its frequencies in front, so nothing is transposed.
+Split axes   T = C F_own in one of two forms (fourier_forms.py). "sums": F_own, with a rank's own columns on every axis, gives
+             its part of all kept modes; C = G*, the ReduceScatter over all grid axes that cut transformed axes, adds them and
+             deals them out. "repartition": F_own is along the axes that are whole; C makes the others whole, transforms them,
+             and deals the modes out alike. By default the form is the one that sends less.
 Spaces       X real (batch, channels, N_1, .., N_n);  Z complex (K_1, .., K_n, batch, channels), each K_i cut as N_i is;
              both with field "real", since T is real-linear. Of a complex X, Z has the field.
-Adjoint      (T* z)_p = T_p* (G z)_p = Re F_n* ... F_1* (G z)_p, with G the AllGather, and the columns of rank p.
+Adjoint      T* z = Re F_own* C* z: of the sums (T* z)_p = Re F_n* ... F_1* (G z)_p, with the columns of rank p.
 Inverse      The inverse real transform of a spectrum that is zero outside the kept modes is T* D, D_k = w_k / (N_1 .. N_n),
              with w = 1 for the frequencies 0 and N/2 of the real axis, else 2: each stands for its conjugate as well.
              What the Re of T* does not see, hermitian.py takes away.
@@ -19,8 +20,8 @@ Convolution  S x = T* D R T x, with R[k] a complex matrix from channels to chann
              R is cut as Z is; batch ranks share one R by broadcast.   S* = T* R* D T.
              The result may have other points than x: then T* and w are of its grid, and D still has the N of that of x.
 Why          <T x, z> = Re sum_k conj(sum_j F[k, j] x_j) z_k = sum_j x_j Re sum_k conj(F[k, j]) z_k = <x, T* z>.
-Cost         Flops: 8 K N a line of N points of a rank's own block. Words: (P - 1) / P of the kept modes, batch and channels,
-             for P ranks over which the transformed axes are split, in whatever way they are.
+Cost         Flops: 8 K N a line of N points of a rank's own block. Words: of the sums (P - 1) / P of the kept modes, batch and
+             channels, for P ranks over which the transformed axes are split, in whatever way they are.
 Trap         T is real-linear, not complex-linear: T* needs Re, and the inverse needs w; without them only k = 0 is right.
 Reference    Li et al., arXiv 2010.08895 (FNO);  Grady et al., arXiv 2204.01205 (model-parallel FNO).
 """
@@ -34,11 +35,12 @@ from operator import index
 import numpy as np
 
 from .. import wire
-from ..arrays import Array, contiguous, namespace
-from ..movement import Broadcast, ReduceScatter
-from ..operator import Identity, Operator, Traffic
+from ..arrays import Array, contiguous
+from ..movement import Broadcast
+from ..operator import Operator, Traffic
 from ..partition import whole_numbers
 from ..space import Space
+from .fourier_forms import FORMS
 from .layer import Layer
 from .linear import adjoint_of
 
@@ -74,16 +76,18 @@ def read_modes(who: str, modes: Modes) -> tuple[int | tuple[int, ...], ...]:
 class TruncatedFourier(Operator):
     """The lowest ``modes`` of the transform along the last ``len(modes)`` axes of the space ``X``.
 
-    An entry of modes is a number m, or the frequencies themselves. Raises ValueError where an axis is not there, or does not
-    hold its modes.
+    An entry of modes is a number m, or the frequencies themselves. ``form``: "sums" or "repartition"; by default the one that
+    sends less. Raises ValueError where an axis is not there, or does not hold its modes, or the form is none of these.
     """
 
-    told = ("modes",)
+    told = ("modes", "form")
 
-    def __init__(self, X: Space, modes: Modes) -> None:
+    def __init__(self, X: Space, modes: Modes, form: str | None = None) -> None:
         modes = read_modes("TruncatedFourier: modes", modes)
         if not 1 <= len(modes) <= X.ndim:
             raise ValueError(f"TruncatedFourier: expected a tensor of at least {max(len(modes), 1)} axes, got {X!r}")
+        if form not in (*FORMS, None):
+            raise ValueError(f"TruncatedFourier: expected form={' or '.join(map(repr, FORMS))} or None, got {form!r}")
         first, last = X.ndim - len(modes), X.ndim - 1
         for axis in range(first, X.ndim):
             if not X.covers_once(axis):
@@ -91,85 +95,56 @@ class TruncatedFourier(Operator):
                     f"TruncatedFourier: blocks {list(X.blocks[axis])} of axis {axis} leave gaps or overlap"
                 )
         self.real = X.dtype.kind == "f"
-        kept = [kept_frequencies(X.shape[i], m, self.real and i == last) for i, m in enumerate(modes, start=first)]
-        self.columns = [dft_columns(X, i, k) for i, k in enumerate(kept, start=first)]  # F_1, .., F_n for this rank
-        partial = X.replace(
-            shape=[*map(len, kept), *X.shape[:first]],
+        kept = {i: kept_frequencies(X.shape[i], m, self.real and i == last) for i, m in enumerate(modes, start=first)}
+        Z = X.replace(
+            shape=[*map(len, kept.values()), *X.shape[:first]],
             dtype=np.result_type(X.dtype, np.complex64),
             field=X.field,
-            cuts=[*((),) * len(kept), *X.cuts[:first]],
+            cuts=[*X.cuts[first:], *X.cuts[:first]],
             blocks={len(kept) + i: row for i, row in enumerate(X.blocks[:first])},
         )
-        rows = dict(enumerate(partial.blocks[len(kept) :], start=len(kept)))
-        Z = partial.replace(cuts=[*X.cuts[first:], *X.cuts[:first]], blocks=rows)
-        split = [g for cut in X.cuts[first:] for g in cut]
-        copies = prod(X.partition.shape[g] for g in split)
-        self.collect: Operator = ReduceScatter(partial, split, range=Z) if copies > 1 else Identity(Z)
-        self.domain, self.range, self.modes, self.kept, points = X, Z, modes, kept, X.shape[first:]
-        times = np.where(np.isin(2 * kept[-1], (0, points[-1])) | (not self.real), 1.0, 2.0)
+        plans = {name: plan(X, kept, Z) for name, plan in FORMS.items()}
+        self.volumes = {name: plan.volume for name, plan in plans.items()}
+        ghosts = not all(map(X.covers_once, range(first)))  # which no repartition takes
+        self.form = form or ("sums" if ghosts else min(FORMS, key=self.volumes.__getitem__))
+        self.own, self.collect = plans[self.form].own, plans[self.form].collect()
+        self.domain, self.range, self.modes, self.kept = X, Z, modes, list(kept.values())
+        points = X.shape[first:]
+        times = np.where(np.isin(2 * kept[last], (0, points[-1])) | (not self.real), 1.0, 2.0)
         start, stop = Z.local_box[len(modes) - 1]
         self.inverse_weights = (times / prod(points))[start:stop, None, None].astype(X.dtype)  # D, to act on Z
         self.norm_bound = sqrt(prod(points))
 
-    def forward(self, x: Array) -> Array:  # z = G* F_1 .. F_n x
+    def forward(self, x: Array) -> Array:  # z = C F_1 .. F_n x
         self.domain.check(x, self)
         with wire.unchecked():
-            return self.collect.forward(self.inner(last_to_first(self.columns[-1], contiguous(x))))
+            x = contiguous(x)
+            for F in self.own:
+                x = F.forward(x)
+            return self.collect.forward(x)
 
-    def adjoint(self, z: Array) -> Array:  # x = Re F_n* .. F_1* G z
+    def adjoint(self, z: Array) -> Array:  # x = Re F_n* .. F_1* C* z
         self.range.check(z, self, "adjoint")
         with wire.unchecked():
-            return first_to_last(self.columns[-1], self.inner_adjoint(self.collect.adjoint(contiguous(z))), self.real)
+            z = self.collect.adjoint(contiguous(z))
+            for F in reversed(self.own):
+                z = F.adjoint(z)
+            return contiguous(z)
 
     def inner(self, y: Array) -> Array:
-        """F_1 .. F_{n-1} y on this rank: all axes but the last, whose frequencies y has in front."""
-        for F in reversed(self.columns[:-1]):
-            y = last_to_first(F, y)
+        """What is done on this rank after F_n: y has the frequencies of the last axis in front."""
+        for F in self.own[1:]:
+            y = F.forward(y)
         return y
 
     def inner_adjoint(self, z: Array) -> Array:
-        """F_{n-1}* .. F_1* z."""
-        for F in self.columns[:-1]:
-            z = first_to_last(F, z, real=False)
+        """What is done on this rank before F_n*."""
+        for F in reversed(self.own[1:]):
+            z = F.adjoint(z)
         return z
 
     def traffic(self) -> Traffic:
         return self.collect.traffic()
-
-
-def dft_columns(X: Space, axis: int, k: np.ndarray) -> np.ndarray:
-    """F[k, j] for the indices j of this rank's block of ``axis``, in the precision of X."""
-    n, (start, stop) = X.shape[axis], X.local_box[axis]
-    k = k if X.partition.active else k[:0]
-    turns = np.outer(k, np.arange(start, stop)) % n / n  # the product is exact: no large angles
-    return np.exp(-2j * np.pi * turns).astype(np.result_type(X.dtype, np.complex64))
-
-
-def last_to_first(F: np.ndarray, z: Array) -> Array:
-    """sum_j F[k, j] z[.., j] as an array (k, ..); a real ``z`` meets the real and the imaginary part of F in one product."""
-    xp, s = namespace(z), z.shape
-    rows, F = xp.reshape(z, (prod(s[:-1]), s[-1])), _like(F, z)
-    if xp.isdtype(z.dtype, "real floating"):
-        parts = xp.concat([xp.real(F), xp.imag(F)]) @ rows.T
-        y = parts[: F.shape[0], :] + 1j * parts[F.shape[0] :, :]
-    else:
-        y = F @ rows.T
-    return xp.reshape(y, (F.shape[0], *s[:-1]))
-
-
-def first_to_last(F: np.ndarray, z: Array, real: bool) -> Array:
-    """sum_k conj(F[k, j]) z[k, ..] as an array (.., j), or its real part: the adjoint of ``last_to_first``."""
-    xp, s = namespace(z), z.shape
-    rows, F = xp.reshape(z, (s[0], prod(s[1:]))), _like(F, z)
-    if real:
-        y = xp.concat([xp.real(rows), xp.imag(rows)]).T @ xp.concat([xp.real(F), xp.imag(F)])
-    else:
-        y = rows.T @ xp.conj(F)
-    return xp.reshape(y, (*s[1:], F.shape[1]))
-
-
-def _like(F: np.ndarray, z: Array) -> Array:
-    return F if isinstance(z, np.ndarray) else namespace(z).asarray(F, device=z.device)
 
 
 class SpectralConvolution(Layer):
@@ -178,11 +153,11 @@ class SpectralConvolution(Layer):
     X: real (batch, channels, N_1, .., N_n), channels whole; the weight R: complex (K_1, .., K_n, channels, out), cut as the
     modes are, drawn as (U[0, 1) + i U[0, 1)) / (channels out) by (seed, index). ``onto``: the modes of the result, by default
     the same; where they are others, S is no convolution, but moves frequencies. ``sides``: the points of the result, by default
-    those of X.
+    those of X. ``form``: that of both transforms.
     Raises ValueError where the channels are not whole (cut, or with ghosts), out < 1, or sides or modes do not fit.
     """
 
-    told = ("modes", "onto")
+    told = ("modes", "onto", "form")
 
     def __init__(
         self,
@@ -192,6 +167,7 @@ class SpectralConvolution(Layer):
         seed: int = 0,
         onto: Modes | None = None,
         sides: Sequence[int] | None = None,
+        form: str | None = None,
     ) -> None:
         modes = read_modes("SpectralConvolution: modes", modes)
         n = len(modes)
@@ -205,7 +181,8 @@ class SpectralConvolution(Layer):
             raise ValueError(f"SpectralConvolution: expected sides for each of {n} axes, got {sides}")
         super().__init__(X, X.replace(shape=(X.shape[0], out, *sides)))
         self.modes, self.onto = modes, modes if onto is None else read_modes("SpectralConvolution: onto", onto)
-        self.down, self.up = TruncatedFourier(X, modes), TruncatedFourier(self.range, self.onto)
+        self.form, self.down = form, TruncatedFourier(X, modes, form)
+        self.up = TruncatedFourier(self.range, self.onto, form)
         Z, D = self.down.range, self.up.inverse_weights * (prod(sides) / prod(X.shape[2:]))
         if self.up.range.shape[:n] != Z.shape[:n]:
             raise ValueError(f"SpectralConvolution: expected as many modes of the result as of the input, got {onto}")

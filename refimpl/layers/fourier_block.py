@@ -9,7 +9,8 @@ Tiles        S h = Re F_n* q: of the inverse transform, all axes but the last ar
              are in a core's cache: F_n* q, A h, their sum, and g. No array of the size of h is made but the result.
 Recomputed   A linearisation keeps h, which it was given, and the kept modes. The adjoint makes u again, tile by tile: two
              products more, and no g'(u) to be written, kept and read.
-Messages     Those of A and S and no more: what is made again is on the rank.
+Messages     Those of A and S and no more: what is made again is on the rank. Where S transforms its last axis elsewhere (cut,
+             with a repartition), A, S and g are done one after the other.
 Trap         Other array libraries than NumPy do not write into tiles; they compute the same in steps.
 Reference    Li et al., arXiv 2010.08895 (the block);  Grady et al., arXiv 2204.01205 (model-parallel).
 """
@@ -33,26 +34,34 @@ from .tiles import points, tiles
 
 
 class FourierBlock(Graph):
-    """g(A ._c h + S h) on ``X``, with A by ``seed``, and S with ``modes`` by ``spectral_seed``.
+    """g(A ._c h + S h) on ``X``, with A by ``seed``, and S with ``modes`` and ``form`` by ``spectral_seed``.
 
     Raises ValueError where X is not real, and as Linear and SpectralConvolution do.
     """
 
-    def __init__(self, X: Space, modes: Sequence[int], seed: int = 0, spectral_seed: int = 0) -> None:
+    def __init__(
+        self, X: Space, modes: Sequence[int], seed: int = 0, spectral_seed: int = 0, form: str | None = None
+    ) -> None:
         if X.dtype.kind != "f":
             raise ValueError(f"FourierBlock: expected a real tensor, got {X!r}")
         self.linear = Linear(X, X.shape[1], bias=False, seed=seed)
-        self.spectral = SpectralConvolution(X, modes, seed=spectral_seed)
+        self.spectral = SpectralConvolution(X, modes, seed=spectral_seed, form=form)
         u = ("linear", "spectral")
         super().__init__({"linear": (self.linear, "x"), "spectral": (self.spectral, "x"), "gelu": (GELU(X), u)})
 
+    @property
+    def in_tiles(self) -> bool:
+        """Is the last axis transformed where its points are?"""
+        own = self.spectral.up.own
+        return bool(own) and own[0].axis == self.domain.ndim - 1
+
     def value(self, x: Array) -> Array:  # y = g(A h + S h)
-        if not isinstance(x, np.ndarray):
+        if not (self.in_tiles and isinstance(x, np.ndarray)):
             return super().value(x)
         return self._over_points(gelu, *self._brought(x)[:3])
 
     def derivative(self, x: Array) -> tuple[Array, Callable, Callable, Blocks]:
-        if not isinstance(x, np.ndarray):
+        if not (self.in_tiles and isinstance(x, np.ndarray)):
             return super().derivative(x)
         S, (h, A, spectrum, z, R) = self.spectral, self._brought(x)
 
@@ -119,7 +128,7 @@ class FourierBlock(Graph):
     @cached_property
     def _F(self) -> np.ndarray:
         """The real and the imaginary part of the last axis's matrix, one on top of the other."""
-        F = self.spectral.up.columns[-1]
+        F = self.spectral.up.own[0].F
         return np.concatenate([F.real, F.imag])
 
 

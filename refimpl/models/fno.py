@@ -34,6 +34,8 @@ class FNO(Sequential):
     """The network on the real space ``X``: (batch, channels, N_1, .., N_s, T_in), or without the time axis.
 
     ``modes``: m kept low and m high on each transformed axis, m low on the last; space axes, then time where there is one.
+    ``form``: how axes that are cut are transformed, "sums" or "repartition" (layers/fourier_forms.py); by default the one that
+    sends less. The weights are the same.
     Raises ValueError where the grid cuts channels or time, or holds fewer modes than asked for.
     """
 
@@ -47,6 +49,7 @@ class FNO(Sequential):
         out_timesteps: int | None = None,
         hidden: int = 128,
         seed: int = 0,
+        form: str | None = None,
     ) -> None:
         modes = whole_numbers("FNO: modes", modes)
         sizes = whole_numbers(
@@ -68,6 +71,8 @@ class FNO(Sequential):
             makers |= {"time": partial(Linear, out=out_timesteps, axis=-1, seed=next(seeds)), "time_gelu": GELU}
         makers["lift"] = partial(ChannelMLP, widths={"linear": width}, activated=True, seed=next(seeds))
         for k in range(blocks):
-            makers[f"block{k}"] = partial(FourierBlock, modes=modes, seed=next(seeds), spectral_seed=next(seeds))
+            makers[f"block{k}"] = partial(
+                FourierBlock, modes=modes, seed=next(seeds), spectral_seed=next(seeds), form=form
+            )
         makers["head"] = partial(ChannelMLP, widths={"project": hidden, "out": out_channels}, seed=next(seeds))
         super().__init__(chain(X, makers))
