@@ -150,7 +150,7 @@ ON_THE_HOST = {
     "movement/boxes.py": "counts of copies, no blocks",
     "movement/broadcast.py": "rooms for what MPI brings",
     "movement/all_gather.py": "boxes are packed for MPI",
-    "layers/axis_transform.py": "small matrices, made once",
+    "layers/axis_transform.py": "small matrices, made once; scipy.fft",
     "layers/fourier_forms.py": "counts of bytes, no blocks",
     "layers/channel_mlp.py": "tiles that stay in cache, written in place",
     "layers/fourier_block.py": "tiles that stay in cache, written in place",

@@ -1,5 +1,6 @@
 """The truncated transform and the spectral convolution, against scipy.fft on whole arrays."""
 
+import array_api_strict as strict
 import numpy as np
 import pytest
 import scipy.fft
@@ -20,7 +21,7 @@ from theorems import (
 import refimpl as ri
 from refimpl import verify, wire
 from refimpl.arrays import namespace, to_host
-from refimpl.layers import SpectralConvolution, TruncatedFourier
+from refimpl.layers import SpectralConvolution, TruncatedFourier, axis_transform
 from refimpl.layers.axis_transform import AxisTransform
 from refimpl.layers.fourier_forms import FORMS
 from refimpl.verify import spmd
@@ -306,8 +307,46 @@ def test_an_adjoint_that_turns_one_axis_the_wrong_way_is_rejected(team, form):
         assert not verify.dot_test(Planted(T, wrong.adjoint), chain=8)
 
 
+def test_from_64_frequencies_on_whole_rows_of_a_good_length_are_transformed_by_scipy(team):
+    def fast(n, count, grid=(1,), xp=np):
+        return AxisTransform(ri.Space(ri.Partition(team, grid), (2, n), xp=xp), 1, np.arange(count)).fast
+
+    assert fast(64, 64) == (team.rank == 0) and fast(88, 64, (team.size, 1))  # not on ranks without a block
+    assert not fast(64, 63) and not fast(2 * 67, 64)
+    assert not fast(64, 64, xp=strict) and fast(64, 64, (1, team.size)) == (team.size == 1)
+
+
+@spmd.property_test(case=strategies.spectra, form=forms)
+def test_scipy_and_the_matrices_give_the_same(team, case, form):
+    X, results = case.space(team), []
+    for first in (1, 10**9):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(axis_transform, "FAST", first)
+            T = TruncatedFourier(X, case.modes, form)
+            whole_axes = X.partition.active and any(p == 1 for p in case.grid[2:])
+            assert any(F.fast for F in T.own) == (bool(T.own) and whole_axes and first == 1 and X.xp is np)
+            z = T.forward(X.random(case.seed))
+            results.append((z, T.adjoint(T.range.random(case.seed))))
+            assert_adjoint(T, case.seed, chain=len(case.modes))
+    (z, x), (z_products, x_products) = results
+    assert_close(T.range, z, whole(T.range, z_products))
+    assert_close(X, x, whole(X, x_products))
+
+
+@pytest.mark.parametrize("dtype", ["float64", "complex128"])
+def test_scipy_takes_any_frequencies_in_any_order(team, dtype, monkeypatch):
+    monkeypatch.setattr(axis_transform, "FAST", 1)
+    X = ri.Space(ri.Partition(team, (team.size, 1)), (5, 8), dtype, field="real", xp=np)
+    for k in ([0], [4], [3, 0, 4, 1], [-1, 5, 1, -8], [7, -7]):
+        F, x = AxisTransform(X, 1, np.array(k)), X.random(1)
+        assert F.half == (dtype == "float64" and min(k) >= 0 and max(k) <= 4)
+        assert_close(F.range, F.forward(x), scipy.fft.fft(whole(X, x))[:, np.array(k)].T)
+        assert_honest(F)
+        assert_adjoint(F)
+
+
 def test_along_one_axis_the_transform_of_a_rank_is_its_part_of_the_sum(team):
-    X = ri.Space(ri.Partition(team, (1, team.size)), (3, 7))
+    X = ri.Space(ri.Partition(team, (1, team.size)), (3, 7), xp=np)
     F = AxisTransform(X, 1, np.array([0, 3, -2]))
     x = X.random(1)
     parts = [to_host(y) for y in wire.pool(team, F.forward(x))]

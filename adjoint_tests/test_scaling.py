@@ -224,7 +224,8 @@ def test_the_movements_of_a_model_are_all_that_it_sends(team, how, form):
     assert both[0] == both[1]
 
 
-def test_a_slower_machine_takes_longer_and_one_rank_sends_nothing():
+@FORM
+def test_a_slower_machine_takes_longer_and_one_rank_sends_nothing(form):
     fast = MACHINES["perlmutter"]
     for changed in ("latency", "bandwidth", "flops", "gelu"):
         values = vars(fast).copy()
@@ -235,7 +236,7 @@ def test_a_slower_machine_takes_longer_and_one_rank_sends_nothing():
             else (old / 2 if changed == "bandwidth" else old * 2)
         )
         for size in (1, 4):
-            F = network(LoneRank(0, size), (1, 1, size, 1, 1))
+            F = network(LoneRank(0, size), (1, 1, size, 1, 1), form=form)
             slower, p = predict(F, Machine(**values)), predict(F, fast)
             if size == 1 and changed in ("latency", "bandwidth"):
                 assert (slower.forward, slower.adjoint) == (p.forward, p.adjoint)

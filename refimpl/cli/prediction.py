@@ -6,7 +6,8 @@ Memory       data: input and target; weights, as many gradients, and twice as ma
              until its adjoint has run; working: the most that the adjoint of one layer has beside it; update: what a step of
              the optimizer adds, when all kept is gone. A training step needs ``step``, a forward pass alone ``forward``. Python
              and its libraries come on top.
-Work         flops of matrix products; numbers that go through a GELU or its slope, each as one.
+Work         flops of matrix products, also where scipy.fft is in their place; numbers that go through a GELU or its slope, each
+             as one.
 Time         flops / rate + numbers x time of a GELU + messages. A tree of p ranks has ceil(log2 p) rounds of the whole message;
              an all-gather or a reduce-scatter as many latencies, and the bytes of the reduce-scatter: what a rank passes on, on
              average, however unequal the owned blocks are. A repartition has a latency for each message, and the bytes that the

@@ -8,6 +8,12 @@ Adjoint      (F* y)[j] = sum_k exp(2 pi i k j / N) y[k]   on the rank's own j; o
 Why          <F x, y> = Re sum_k conj(sum_j F[k, j] x_j) y_k = sum_j x_j Re sum_k conj(F[k, j]) y_k = <x, F* y>.
 Cost         No message. One product of matrices: 8 K flops a point, 4 K a real one. With X's last axis and ``place`` 0 the
              product does the transposition, and nothing else is moved.
+Fast         Of an uncut axis whose length scipy.fft likes (no prime factor above 11), from FAST = 64 frequencies on, scipy.fft
+             takes the rows whole. Measured: its time over the product's, forward and adjoint together, one thread, with
+             160 and 80 thousand rows of 128 and 256 points; float32 real, complex, float64 real, complex:
+             K = 32: 1.2, 1.1, 1.1, 0.9;   48: 1.0, 0.9, 0.9, 0.8;   64: 0.9, 0.8, 0.7, 0.7;   128: 0.6, 0.6, 0.5, 0.6.
+             On lengths with a large prime factor (86, 118, 262 points) the product wins up to 128 frequencies, by 1.1 to 11.
+             So the sizes of the papers, at most 32 frequencies an axis, are all products; so are tiles (fourier_block.py).
 Trap         Of a cut axis F is a part alone: whoever reads it as F x forgets the sum.
 """
 
@@ -21,6 +27,8 @@ import numpy as np
 from ..arrays import Array, contiguous, namespace
 from ..operator import Operator, Traffic
 from ..space import Space
+
+FAST = 64  # frequencies
 
 
 class AxisTransform(Operator):
@@ -44,12 +52,56 @@ class AxisTransform(Operator):
     def forward(self, x: Array) -> Array:  # y[k] = sum_j F[k, j] x[j]
         self.domain.check(x, self)
         xp = namespace(x)
-        return xp.moveaxis(last_to_first(self.F, contiguous(xp.moveaxis(x, self.axis, -1))), 0, self.place)
+        x = contiguous(xp.moveaxis(x, self.axis, -1))
+        y = self.fast_forward(x) if self.fast else last_to_first(self.F, x)
+        return xp.moveaxis(y, 0, self.place)
 
     def adjoint(self, y: Array) -> Array:  # x[j] = sum_k conj(F[k, j]) y[k]
         self.range.check(y, self, "adjoint")
         xp = namespace(y)
-        return xp.moveaxis(first_to_last(self.F, contiguous(xp.moveaxis(y, self.place, 0)), self.real), -1, self.axis)
+        y = contiguous(xp.moveaxis(y, self.place, 0))
+        x = self.fast_adjoint(y) if self.fast else first_to_last(self.F, y, self.real)
+        return xp.moveaxis(x, -1, self.axis)
+
+    def fast_forward(self, x: np.ndarray) -> np.ndarray:
+        """As ``last_to_first``: all frequencies of the rows, of which k are taken."""
+        from scipy import fft
+
+        z = fft.rfft(x) if self.half else fft.fft(x)
+        return np.moveaxis(z[..., self.places], -1, 0)
+
+    def fast_adjoint(self, y: np.ndarray) -> np.ndarray:
+        """As ``first_to_last``: zero at all frequencies but k. irfft adds the conjugate of all but 0 and N / 2."""
+        from scipy import fft
+
+        n = self.domain.shape[self.axis]
+        z = np.zeros((*y.shape[1:], n // 2 + 1 if self.half else n), y.dtype)
+        z[..., self.places] = np.moveaxis(y, 0, -1)
+        if self.half:
+            z[..., 1 : (n + 1) // 2] *= 0.5
+            return fft.irfft(z, n, norm="forward")
+        x = fft.ifft(z, norm="forward")
+        return x.real if self.real else x
+
+    @property
+    def half(self) -> bool:
+        """Are the points real, and all frequencies in 0..N / 2?"""
+        return self.real and 0 <= min(self.k) and max(self.k) <= self.domain.shape[self.axis] // 2
+
+    @property
+    def places(self) -> np.ndarray:
+        """Where the frequencies are in a whole spectrum."""
+        return np.array(self.k) % self.domain.shape[self.axis]
+
+    @cached_property
+    def fast(self) -> bool:
+        """Is scipy.fft the faster way? See the page."""
+        X, n = self.domain, self.domain.shape[self.axis]
+        if len(self.k) < FAST or X.xp is not np or X.local_box[self.axis] != (0, n):
+            return False
+        from scipy.fft import next_fast_len
+
+        return next_fast_len(n) == n
 
     def traffic(self) -> Traffic:
         return Traffic()
