@@ -51,6 +51,7 @@ DEFAULTS = {
     "Resampling": dict(mode="nearest", align_corners=False),
     "Softmax": dict(axis=1),
     "SpectralConvolution": dict(out=None, seed=0, onto=None, sides=None, form=None),
+    "Tiled": dict(outputs=()),
     "TransposedConvolution": WINDOW | dict(extra=0),
     "TruncatedFourier": dict(form=None),
     "Upsample": dict(mode="nearest", align_corners=False),

@@ -14,6 +14,7 @@ from refimpl.models import NeuralOperator, load_neural_operator, neural_operator
 OPTIONS = {
     "default": {},
     "padded": dict(domain_padding=0.3),
+    "padded, other skips": dict(domain_padding=0.3, fno_skip="soft-gating", channel_mlp_skip="linear"),
     "padded on one axis": dict(domain_padding=[0.0, 0.2], norm="group_norm"),
     "instance norm, other skips": dict(norm="instance_norm", fno_skip="soft-gating", channel_mlp_skip="linear"),
     "batch norm, no skips": dict(norm="batch_norm", fno_skip=None, channel_mlp_skip=None),
@@ -26,6 +27,7 @@ OPTIONS = {
     "plain": dict(positional_embedding=None, use_channel_mlp=False, fno_skip="identity", lifting_channel_ratio=0),
 }
 ON_RANKS = (
+    "padded, other skips",
     "padded on one axis",
     "instance norm, other skips",
     "batch norm, no skips",
@@ -68,7 +70,7 @@ def test_on_any_grid_it_is_the_network_of_one_rank(team, name):
         assert all(np.array_equal(weights[k], w) for k, w in others.items())
 
 
-@pytest.mark.parametrize("name", ON_RANKS[3:])
+@pytest.mark.parametrize("name", ON_RANKS[4:])
 def test_its_jacobian_is_adjoint_and_sends_what_it_predicts(team, name):
     F = network(space((1, 1, *GRIDS[team.size]), name, team), name)
     assert F.range.shape == SHAPE if "scaled" not in name else (2, 2, 8, 6)

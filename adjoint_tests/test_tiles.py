@@ -9,7 +9,19 @@ from theorems import Planted, assert_close, assert_derivative_is_honest, relativ
 import refimpl as ri
 from refimpl import verify
 from refimpl.arrays import to_host
-from refimpl.layers import ChannelMLP, FourierBlock, Graph, tiles
+from refimpl.layers import (
+    GELU,
+    ChannelAffine,
+    ChannelMLP,
+    Dropout,
+    FourierBlock,
+    Graph,
+    Linear,
+    SpectralConvolution,
+    Tanh,
+    Tiled,
+    tiles,
+)
 from refimpl.layers.fourier_forms import FORMS
 from refimpl.verify import spmd
 
@@ -64,6 +76,27 @@ def test_a_channel_mlp_is_its_graph_whatever_the_tiles(team, case, widths, activ
         assert_is_its_graph(with_random_weights(F), case.seed)
 
 
+@spmd.property_test(case=strategies.spectra, skip=st.booleans(), tile=st.sampled_from([1, 7, tiles.TILE]))
+def test_a_tiled_graph_is_its_graph_whatever_the_tiles(team, case, skip, tile):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tiles, "TILE", tile)
+        assert_is_its_graph(with_random_weights(two_convolutions(case.space(team), case.modes, skip)), case.seed)
+
+
+def two_convolutions(X, modes, skip=True):
+    """A block as NeuralOperator's and another convolution of x; with ``skip``, x is read and given as it is too."""
+    first, second = (SpectralConvolution(X, modes, seed=s) for s in (1, 2))
+    nodes = {
+        "spectral": (first, "x"),
+        "bias": (ChannelAffine(X, weight=False), "spectral"),
+        "other": (second, "x"),
+        "tanh": (Tanh(X), ["bias", "x"] if skip else "bias"),
+        "mlp": (ChannelMLP(X, {"hidden": 3, "out": X.shape[1]}), ["tanh", "other"]),
+        "gate": (ChannelAffine(X), "tanh"),
+    }
+    return Tiled(nodes, outputs=["mlp", "gate", "x"] if skip else ["mlp", "gate"])
+
+
 def block(X):
     return with_random_weights(FourierBlock(X, (2, 2)))
 
@@ -72,7 +105,11 @@ def mlp(X):
     return with_random_weights(ChannelMLP(X, {"hidden": 5, "out": 2}))
 
 
-LAYERS = pytest.mark.parametrize("make", [block, mlp])
+def graph(X):
+    return with_random_weights(two_convolutions(X, (2, 2)))
+
+
+LAYERS = pytest.mark.parametrize("make", [block, mlp, graph])
 
 
 def space(team, **options):
@@ -123,7 +160,7 @@ def test_an_adjoint_without_the_slope_or_one_of_the_gradients_is_rejected(team, 
     J = F.linearize(X.random(1))[1]
     linear = in_steps(F)
     for name, layer in linear.layers.items():
-        if name.endswith("gelu"):
+        if isinstance(layer, GELU | Tanh):
             linear.layers[name] = ri.layers.Identity(layer.domain)
     without_slope = linear.linearize(X.random(1))[1]
     assert not verify.dot_test(Planted(J, without_slope.adjoint), chain=8)
@@ -134,7 +171,7 @@ def test_an_adjoint_without_the_slope_or_one_of_the_gradients_is_rejected(team, 
 
 def test_float32_differs_from_float64_by_round_off(team):
     narrow, wide = space(team, dtype="float32"), space(team)
-    for make in (block, mlp):
+    for make in (block, mlp, graph):
         F, G = make(narrow), make(wide)
         state = F.state()
         G.load_state(
@@ -157,3 +194,14 @@ def test_complex_tensors_and_no_maps_are_refused(team):
     for X, widths in ((space(team, dtype="complex64"), {"out": 2}), (space(team), {})):
         text = same_text(team, lambda X=X, widths=widths: ChannelMLP(X, widths))
         assert text.startswith("ChannelMLP: expected a real tensor and at least one width")
+
+
+def test_layers_that_need_other_points_are_refused(team):
+    X = space(team)
+    for name, layer in {"dropout": Dropout(X), "time": Linear(X, 5, axis=-1)}.items():
+        text = same_text(team, lambda name=name, layer=layer: Tiled({name: (layer, "x")}))
+        assert text.startswith(
+            f"Tiled: {name} is a {type(layer).__name__}; expected layers that work at each point alone"
+        )
+    nodes = {"gelu": (GELU(X), "x"), "spectral": (SpectralConvolution(X, (2, 2)), "gelu")}
+    assert "or on x a SpectralConvolution; use Graph" in same_text(team, lambda: Tiled(nodes))

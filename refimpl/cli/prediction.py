@@ -230,7 +230,7 @@ def kept_by(layer: Layer) -> int:
         return nbytes(layer.share.range) + nbytes(layer.down.range)
     if isinstance(layer, FourierBlock):
         S = layer.spectral
-        return nbytes(layer.domain) + nbytes(S.share.range) + nbytes(S.down.range) + nbytes(S.up.collect.domain)
+        return nbytes(layer.domain) + weight_copy(S) + nbytes(S.down.range) + nbytes(S.up.collect.domain)
     raise unknown(layer)
 
 
@@ -247,7 +247,7 @@ def working(layer: Layer) -> tuple[int, int]:
     if isinstance(layer, FourierBlock):
         S, (last, *others) = layer.spectral, [nbytes(F.range) for F in layer.spectral.up.own]
         inner = max([passing(parts(S.up.collect)), *(a + b for a, b in zip(others, [*others[1:], 0], strict=False))])
-        modes, R, tile = nbytes(S.down.range) + nbytes(S.up.collect.domain), nbytes(S.share.range), tiles(layer.domain)
+        modes, R, tile = nbytes(S.down.range) + nbytes(S.up.collect.domain), weight_copy(S), tiles(layer.domain)
         value = max(3 * last, last + max(others, default=0), y + last + tile, inner + 2 * modes + R)
         adjoint = 2 * y + max(2 * last + tile, last + inner + 2 * modes + R, 2 * last + max(others, default=0))
         return x + value, adjoint
@@ -260,6 +260,11 @@ def working(layer: Layer) -> tuple[int, int]:
 def passing(maps: Sequence[Operator]) -> int:
     """The most that maps have in hand, one after the other: argument and result, and both once more as messages."""
     return max((nbytes(A.domain) + nbytes(A.range)) * (1 + isinstance(A, Repartition)) for A in maps)
+
+
+def weight_copy(S: SpectralConvolution) -> int:
+    """The bytes of R on a rank that does not own it, or that others own with it."""
+    return nbytes(S.share.range) if S.shared else 0
 
 
 def tiles(X: Space, channels: int = 1) -> int:

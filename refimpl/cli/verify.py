@@ -111,6 +111,7 @@ def layers(comm: Any) -> Iterator[tuple]:
         (F.SpectralConvolution(X, (3, 4)), 5),
         (F.FourierBlock(X, (3, 4)), 6),
         (F.ChannelMLP(X, {"hidden": 7, "out": 2}), 4),
+        (F.Tiled({"f": (F.Linear(X, 3), "x"), "g": (F.GELU(X), ["f", "x"])}, outputs=("g", "f")), 4),
         (FNO(X, 4, (3, 4), blocks=2), 20),
         (NeuralOperator(X, (4, 5), 4, n_layers=2, norm="group_norm", domain_padding=0.2), 40),
         (LeNet5(Space(Partition(comm, (1, 1, 1, 1)), (2, 1, 28, 28))), 15),

@@ -29,6 +29,7 @@ from .reduce_scatter_linear import ReduceScatterLinear
 from .relative_losses import RelativeH1, RelativeL2, RelativeLp
 from .softmax import LogSoftmax, Softmax
 from .spectral_resampling import SpectralResampling
+from .tiled import Tiled
 
 __all__ = [
     "AllGatherLinear",
@@ -88,6 +89,7 @@ __all__ = [
     "SpectralResampling",
     "Tanh",
     "TanhGELU",
+    "Tiled",
     "TransposedConvolution",
     "TruncatedFourier",
     "Upsample",

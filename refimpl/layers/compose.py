@@ -167,8 +167,7 @@ class Sequential(Graph):
     """One layer after the other. ValueError where the range of one is not the domain of the next."""
 
     def __init__(self, layers: Mapping[str, Layer]) -> None:
-        before = zip(layers.items(), ("x", *layers), strict=False)
-        super().__init__({name: (layer, one) for (name, layer), one in before})
+        super().__init__(in_turn(layers))
 
 
 class Parallel(Graph):
@@ -192,6 +191,28 @@ def chain(X: Space, makers: Mapping[str, Callable[[Space], Layer]]) -> dict[str,
         layers[name] = make(X)
         X = layers[name].range
     return layers
+
+
+def in_turn(layers: Mapping[str, Layer]) -> dict[str, tuple[Layer, Names]]:
+    """The nodes of a graph of which each reads the one before."""
+    before = zip(layers.items(), ("x", *layers), strict=False)
+    return {name: (layer, one) for (name, layer), one in before}
+
+
+def unfolded(
+    graph: Graph, prefix: str = "", x: tuple[str, ...] = ("x",)
+) -> tuple[dict[str, tuple[Layer, tuple[str, ...]]], tuple[str, ...]]:
+    """The nodes of a graph, with those of the graphs in it in their places, and whose sum is its output."""
+    nodes: dict[str, tuple[Layer, tuple[str, ...]]] = {}
+    gives = {"x": x}
+    for name, layer in graph.layers.items():
+        inputs, full = tuple(o for i in graph.inputs[name] for o in gives[i]), f"{prefix}{name}"
+        if isinstance(layer, Graph):
+            inner, gives[name] = unfolded(layer, f"{full}.", inputs)
+            nodes |= inner
+        else:
+            nodes[full], gives[name] = (layer, inputs), (full,)
+    return nodes, tuple(o for i in graph.outputs for o in gives[i])
 
 
 def give(c: Array, names: Iterable[str], cotangents: Blocks) -> None:

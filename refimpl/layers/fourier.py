@@ -190,23 +190,28 @@ class SpectralConvolution(Layer):
         R = Z.replace(partition=P_R, shape=(*Z.shape[:n], X.shape[1], out), cuts=(*Z.cuts[:n], (), ()), blocks={})
         self.parameter_spaces = {"R": R}
         self.parameters = {"R": R.uniform(seed) * (1 / (X.shape[1] * out))}
-        self.share = Broadcast(R, X.partition)  # to the ranks of other batches; nothing to do where the batch is whole
+        self.share = Broadcast(R, X.partition)  # to the ranks of other batches
+        self.shared = P_R.size < X.partition.size
         self.D = self.range.adopt(D)
 
     def value(self, x: Array) -> Array:  # y = T* D (z R),  z = T x;  z R: a product of matrices at every frequency
-        return self.up.adjoint(self.down.forward(x) @ self.share.forward(self.parameters["R"]) * self.D)
+        return self.up.adjoint(self.down.forward(x) @ self.brought(self.parameters["R"]) * self.D)
 
     def derivative(self, x: Array) -> tuple[Array, Callable, Callable]:
-        z, R, D = self.down.forward(x), self.share.forward(self.parameters["R"]), self.D
+        z, R, D = self.down.forward(x), self.brought(self.parameters["R"]), self.D
 
         def tangent(dx: Array, d: dict[str, Array]) -> Array:  # dy = T* D (T dx R + z dR)
-            return self.up.adjoint((self.down.forward(dx) @ R + z @ self.share.forward(d["R"])) * D)
+            return self.up.adjoint((self.down.forward(dx) @ R + z @ self.brought(d["R"])) * D)
 
         def adjoint(dy: Array) -> tuple[Array, dict[str, Array]]:  # dx = T* (D T dy R*),  dR = z* D T dy
             dz = self.up.forward(dy) * D
             return self.down.adjoint(dz @ adjoint_of(R)), {"R": self.share.adjoint(adjoint_of(z) @ dz)}
 
         return self.up.adjoint(z @ R * D), tangent, adjoint
+
+    def brought(self, R: Array) -> Array:
+        """R on every rank; where it is there, as no other batches share it, no copy is made."""
+        return self.share.forward(R) if self.shared else R
 
     def traffic(self) -> Traffic:
         return self.share.traffic() + self.down.traffic() + self.up.traffic().reversed

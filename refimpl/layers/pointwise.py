@@ -27,9 +27,11 @@ from ..space import Space
 from .layer import Layer
 
 NODES, LAST_NODE = 1024, 6  # nodes a unit on |x| <= 6: beyond, GELU is 0 or x in float32
-TO_NODE = np.float32(12 * NODES)  # the float32 that are as large lie 1 / NODES apart, so that adding it rounds to a node
+TO_NODE = np.float32(
+    12 * NODES
+)  # the float32 that are as large lie 1 / NODES apart, so that adding it rounds to a node
 FIRST_PLACE = int(TO_NODE.view(np.int32)) - NODES * LAST_NODE  # of the node -6, by the bits of the sum
-TILE = 1 << 15  # elements worked on at a time: they stay in cache through all passes
+TILE = 1 << 16  # elements worked on at a time: they stay in cache through all passes
 
 
 class Pointwise(Layer):
@@ -43,6 +45,9 @@ class Pointwise(Layer):
 
     def function_and_slope(self, x: Array) -> tuple[Array, Array]:
         raise NotImplementedError
+
+    def slope(self, x: Array) -> Array:
+        return self.function_and_slope(x)[1]
 
     def value(self, x: Array) -> Array:  # y = g(x)
         return self.function(x)
@@ -65,6 +70,9 @@ class GELU(Pointwise):
 
     def function(self, x: Array) -> Array:
         return gelu(x)
+
+    def slope(self, x: Array) -> Array:
+        return gelu_slope(x)
 
     def function_and_slope(self, x: Array) -> tuple[Array, Array]:
         return gelu_and_slope(x)

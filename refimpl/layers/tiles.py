@@ -7,9 +7,7 @@ from math import prod
 
 import numpy as np
 
-from ..arrays import contiguous
-
-TILE = 1 << 16  # numbers of a tile
+TILE = 1 << 17  # numbers of a tile
 
 
 def tiles(batch: int, rows: int, width: int) -> Iterator[tuple[int, slice]]:
@@ -20,6 +18,12 @@ def tiles(batch: int, rows: int, width: int) -> Iterator[tuple[int, slice]]:
             yield b, slice(start, start + step)
 
 
-def points(x: np.ndarray) -> np.ndarray:
-    """(batch, channels, ..) as (batch, channels, points)."""
-    return contiguous(x).reshape(*x.shape[:2], prod(x.shape[2:]))
+def columns(tile: np.ndarray) -> np.ndarray:
+    """(channels, rows, N) as (channels, points)."""
+    return tile.reshape(len(tile), prod(tile.shape[1:]))
+
+
+def put(a: np.ndarray, b: int, rows: slice, tile: np.ndarray) -> None:
+    """Write (channels, points) into (batch, channels, rows, N)."""
+    target = a[b, :, rows]
+    target[...] = tile.reshape(target.shape)

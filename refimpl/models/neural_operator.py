@@ -53,6 +53,7 @@ from ..layers import (
     Separately,
     Sequential,
     SpectralConvolution,
+    Tiled,
     chain,
 )
 from ..layers.complex_valued import real_space
@@ -166,7 +167,10 @@ def block(
     last: bool,
     seeds: Iterator[int],
 ) -> Graph:
-    """u = g(N (S h + b) + A h), and then g(N (M u + G h)); without an inner MLP, g(N u)."""
+    """u = g(N (S h + b) + A h), and then g(N (M u + G h)); without an inner MLP, g(N u).
+
+    Without a norm, which needs the sums over all points, and on one grid, it is worked on tile by tile.
+    """
     _, modes, onto = spectrum(Y, n_modes, sides)
     spectral = SpectralConvolution(Y, modes, seed=next(seeds), onto=onto, sides=sides)
     Z, added = spectral.range, ["bias"]
@@ -199,7 +203,8 @@ def block(
         then("norm1", both(Z, NORMS[norm]))
     if not last:
         then("gelu1", gelu(Z))
-    return Graph(nodes, outputs=added)
+    by_tiles = norm is None and Y.dtype.kind == "f" and Z == Y
+    return (Tiled if by_tiles else Graph)(nodes, outputs=added)
 
 
 def both(Y: Space, make: Make) -> Layer:

@@ -1,0 +1,88 @@
+"""Spectral tiles: a spectral convolution S (fourier.py) whose last step, or first step of its adjoint, is done tile by tile.
+
+Definition   S h = Re F_n* q,   q = F_{n-1}* .. F_1* G D (R z),   z = T h: all axes but the last are done on q, which has the
+             few kept modes of the last axis in place of its points. What is left of the inverse transform goes over the points.
+Tangent      The same of dz = T dh R + z dR.
+Adjoint      Of du: F_n du, tile by tile; then all other axes on it, dz = D T du, and q = F_{n-1}* .. F_1* G (dz R*), of which
+             S* du = Re F_n* q is made tile by tile again;   dR = z* dz.
+Spaces       A tile is (channels, rows, N_n) of one sample, a row being the points of the last axis; q (modes, batch, channels,
+             rows).
+Kept         z and the kept modes of S h, which are few; q is made of them when it is needed.
+Messages     Those of S, in value and tangent; in the adjoint those of its adjoint.
+Trap         The first step of S* alone reads u; what it writes is complete only after the last tile.
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+
+from .fourier import SpectralConvolution
+from .linear import adjoint_of
+
+
+class SpectralTiles:
+    """S at the block ``h``, with the weight that it has now. Each q is (batch, modes, channels, rows)."""
+
+    def __init__(self, S: SpectralConvolution, h: np.ndarray) -> None:
+        self.S, self.z, self.R = S, S.down.forward(h), S.brought(S.parameters["R"])
+        self.spectrum = self._kept(self.z @ self.R)
+        self.F_up, self.F_down = (real_and_imaginary(T.own[0].F) for T in (S.up, S.down))
+
+    def value(self) -> np.ndarray:
+        """The q of S h."""
+        return self._last(self.spectrum)
+
+    def tangent(self, dh: np.ndarray, dR: np.ndarray) -> np.ndarray:  # dT* D (R T dh + dR T h)
+        """The q of S dh + dS h, for the owner's dR."""
+        S = self.S
+        return self._last(self._kept(S.down.forward(dh) @ self.R + self.z @ S.brought(dR)))
+
+    def adjoint(self, modes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # T* (R* D T du),  dR = z* D T du
+        """The q of S* du, and dR, from what ``to_modes`` has made of all tiles of du."""
+        S = self.S
+        inner = S.up.inner(np.moveaxis(modes, 1, 0).reshape(modes.shape[1], *S.range.local_shape[:-1]))
+        dz = S.up.collect.forward(inner) * S.D
+        q = S.down.inner_adjoint(S.down.collect.adjoint(dz @ adjoint_of(self.R)))
+        return by_rows(q), S.share.adjoint(adjoint_of(self.z) @ dz)
+
+    def from_modes(self, q: np.ndarray) -> np.ndarray:
+        """S h in a tile (channels, points)."""
+        return from_modes(self.F_up, q)
+
+    def to_modes(self, du: np.ndarray, out: np.ndarray) -> None:
+        """F_n du of a tile."""
+        to_modes(self.F_up, du, out)
+
+    def from_modes_of_adjoint(self, q: np.ndarray) -> np.ndarray:
+        """S* du in a tile."""
+        return from_modes(self.F_down, q)
+
+    def _kept(self, modes: np.ndarray) -> np.ndarray:  # G D
+        return self.S.up.collect.adjoint(modes * self.S.D)
+
+    def _last(self, spectrum: np.ndarray) -> np.ndarray:
+        return by_rows(self.S.up.inner_adjoint(spectrum))
+
+
+def by_rows(q: np.ndarray) -> np.ndarray:
+    """(modes, batch, channels, N_1, .., N_{n-1}) as (batch, modes, channels, rows)."""
+    return np.moveaxis(q.reshape(*q.shape[:3], prod(q.shape[3:])), 1, 0)
+
+
+def real_and_imaginary(F: np.ndarray) -> np.ndarray:
+    """The parts of a matrix, one on top of the other."""
+    return np.concatenate([F.real, F.imag])
+
+
+def to_modes(F: np.ndarray, u: np.ndarray, out: np.ndarray) -> None:
+    """F u along the last axis of (channels, rows N), real, to ``out`` (modes, channels, rows), complex."""
+    parts = (F @ u.reshape(prod(out.shape[1:]), F.shape[1]).T).reshape(2, *out.shape)
+    out.real, out.imag = parts
+
+
+def from_modes(F: np.ndarray, q: np.ndarray) -> np.ndarray:
+    """Re F* q, from (modes, channels, rows), complex, to (channels, rows N), real."""
+    parts = np.stack([q.real, q.imag]).reshape(len(F), prod(q.shape[1:]))
+    return (parts.T @ F).reshape(q.shape[1], q.shape[2] * F.shape[1])
