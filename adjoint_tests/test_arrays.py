@@ -174,7 +174,7 @@ ON_THE_HOST = {
     "models/dfno_state.py": "weights of another program, whole on the host",
     "models/neural_operator_state.py": "weights of another program, whole on the host",
     "training/metrics.py": "sums in float64, which go through MPI",
-    "training/optimizers.py": "a complex NumPy block seen as real numbers without a copy",
+    "training/optimizers.py": "NumPy blocks are updated tile by tile, complex ones as real numbers",
     "training/dataset.py": "files",
     "training/images.py": "files",
     "training/checkpoint.py": "files",

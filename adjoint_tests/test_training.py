@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import sys
+import tracemalloc
 from math import sqrt
 from pathlib import Path
 from types import SimpleNamespace
@@ -33,6 +34,7 @@ from refimpl.training import (
     load_model,
     log,
     loop,
+    optimizers,
 )
 from refimpl.training.dataset import INPUTS, OUTPUT
 from refimpl.training.loop import accumulated, batches, errors, loss_and_gradients, stored_spaces
@@ -418,6 +420,30 @@ def test_adam_is_the_textbook_formula():
     # after one step m^ = g and v^ = g^2, so the direction is the sign of g
     assert np.allclose(new["w"], w["w"] - 0.01 * (np.sign(g["w"]) + 0.1 * w["w"]), rtol=1e-7)
     assert np.allclose(m["w"], 0.1 * g["w"]) and np.allclose(v["w"], 0.001 * g["w"] ** 2)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "complex64"])
+def test_an_update_is_bit_for_bit_the_formula_and_adds_the_weights_once(dtype):
+    rng, rule, shape = np.random.default_rng(0), AdamW(weight_decay=0.1), (5, 3 * optimizers.TILE // 5)
+    w, g = ({"w": rng.standard_normal((*shape, 2), "float32").view(dtype)} for _ in range(2))
+    m, v = rule.start(w)
+    real = lambda a: a["w"].view("float32")
+    (W, G), M, V = map(real, (w, g)), 0 * real(g), 0 * real(g)
+    before = w["w"].copy(), g["w"].copy()
+    for t in range(1, 4):
+        M, V = 0.9 * M + (1 - 0.9) * G, 0.999 * V + (1 - 0.999) * (G * G)
+        direction = M / (1 - 0.9**t) / (np.sqrt(V / (1 - 0.999**t)) + 1e-8) + 0.1 * W
+        W = W - 0.01 * direction
+        tracemalloc.start()
+        new, moments = rule.step(w, g, (m, v), t, 0.01)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert moments[0]["w"] is m["w"] and moments[1]["w"] is v["w"]
+        assert np.array_equal(real(new), W) and np.array_equal(real(m), M) and np.array_equal(real(v), V)
+        assert w["w"].nbytes < peak < w["w"].nbytes + 10 * 4 * optimizers.TILE
+        if t == 1:
+            assert np.array_equal(w["w"], before[0]) and np.array_equal(g["w"], before[1])
+        w = new
 
 
 def test_a_complex_weight_is_two_real_ones():

@@ -3,9 +3,9 @@
 A model      is made on a communicator that only knows a rank and how many there are (verify/lone_rank.py): blocks, owned
              weights and traffic are the model's own; what is kept and computed follows from its layers, as listed here.
 Memory       data: input and target; weights, as many gradients, and twice as many moments; kept: what a linearisation holds
-             until its adjoint has run; working: the most that the adjoint of one layer has beside it; update: what a step of
-             the optimizer adds, when all kept is gone. A training step needs ``step``, a forward pass alone ``forward``. Python
-             and its libraries come on top.
+             until its adjoint has run; working: the most that the adjoint of one layer has beside it; update: the gradients,
+             and what clipping or a step of the optimizer makes beside them, when all kept is gone. A training step needs
+             ``step``, a forward pass alone ``forward``. Python and its libraries come on top.
 Work         flops of matrix products, also where scipy.fft is in their place; numbers that go through a GELU or its slope, each
              as one.
 Time         flops / rate + numbers x time of a GELU + messages. A tree of p ranks has ceil(log2 p) rounds of the whole message;
@@ -196,7 +196,7 @@ def transform(T: TruncatedFourier) -> Work:
 
 def memory(model: Layer) -> Memory:
     """A training step's and a forward pass's memory on this rank, with the input, and a target like the output."""
-    weights, largest = size_of(model.parameters.values()), max(map(size_of_one, model.parameters.values()), default=0)
+    weights = size_of(model.parameters.values())
     x, y, parts = nbytes(model.domain), nbytes(model.range), list(flattened(model))
     kept = sum(kept_by(layer) for layer in parts) - (kept_by(parts[0]) and x)  # x is counted as data
     loss = 3 * y  # y, y - target and the cotangent
@@ -204,7 +204,7 @@ def memory(model: Layer) -> Memory:
         weights=weights,
         kept=kept + loss,
         working=max(working(layer)[1] for layer in parts),
-        update=4 * weights + 3 * largest,
+        update=2 * weights,  # clipped gradients beside the old ones, or new weights beside gradients
         forward=weights + x + max(working(layer)[0] for layer in parts),
         data=x + y,
     )
@@ -282,12 +282,8 @@ def nbytes(X: Space) -> int:
     return numbers(X) * X.dtype.itemsize
 
 
-def size_of_one(block: Any) -> int:
-    return prod(block.shape) * block.dtype.itemsize
-
-
 def size_of(blocks: Any) -> int:
-    return sum(map(size_of_one, blocks))
+    return sum(prod(block.shape) * block.dtype.itemsize for block in blocks)
 
 
 def unknown(layer: Layer) -> ValueError:

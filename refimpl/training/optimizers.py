@@ -6,6 +6,8 @@ Clipping     g <- g min(1, c / |g|), with |g|^2 the sum over all parameters and 
              holds copies, the first.
 Precision    The moments are of the weights' dtype. In float64 always: b^t and the corrections 1 - b^t (for b2 = 0.999 in
              float32, the first step would be wrong by 6e-6), and |g| with all its sums, so that it is the same on any grid.
+Memory       The moments are the rule's own: a step writes the new ones over the old. It makes new weights, and beside them
+             arrays of TILE numbers, one weight after the other: an update adds the memory of the weights once, and a few tiles.
 Parallel     Each number has one owner, which updates it: no message but the one for |g|.
 Trap         ``Product.norm`` counts every copy, as the inner product must: with c copies it clips sqrt(c) times too early.
 Reference    Kingma and Ba, arXiv 1412.6980; Loshchilov and Hutter, arXiv 1711.05101 (decoupled weight decay); Pascanu et al.,
@@ -23,6 +25,8 @@ from .. import wire
 from ..arrays import Array, contiguous, namespace
 from ..layers.layer import Blocks
 from ..space import Product
+
+TILE = 1 << 15  # numbers that are updated at a time: they stay in a core's cache
 
 
 @dataclass(frozen=True)
@@ -42,15 +46,35 @@ class AdamW:
     def step(
         self, parameters: Blocks, gradients: Blocks, moments: tuple[Blocks, Blocks], t: int, rate: float
     ) -> tuple[Blocks, tuple[Blocks, Blocks]]:
-        """New parameters and moments after step ``t`` (the first is 1) with learning rate ``rate``."""
-        first = {k: self.beta1 * moments[0][k] + (1 - self.beta1) * g for k, g in gradients.items()}
-        second = {k: self.beta2 * moments[1][k] + (1 - self.beta2) * _squares(g) for k, g in gradients.items()}
-        new = {}
+        """New parameters and moments after step ``t`` (the first is 1) with learning rate ``rate``.
+
+        The ``moments`` given are used up: the new ones are in their memory.
+        """
+        new: Blocks = {}
+        first, second = map(dict, moments)
         for k, w in parameters.items():
-            m, v = _as_real(first[k]) / (1 - self.beta1**t), _as_real(second[k]) / (1 - self.beta2**t)
-            direction = m / (namespace(v).sqrt(v) + self.epsilon) + self.weight_decay * _as_real(w)
-            new[k] = _like(w, _as_real(w) - rate * direction)
+            new[k], first[k], second[k] = self._updated(w, gradients[k], first[k], second[k], t, rate)
         return new, (first, second)
+
+    def _updated(self, w: Array, g: Array, m: Array, v: Array, t: int, rate: float) -> tuple[Array, Array, Array]:
+        """One weight and its moments; of NumPy's, m and v in place, tile by tile."""
+        if not isinstance(w, np.ndarray):
+            new, m, v = self._rule(t, rate, *map(_as_real, (w, g, m, v)))
+            return _like(w, new), _like(w, m), _like(w, v)
+        new, m, v = np.empty(w.shape, w.dtype), contiguous(m), contiguous(v)
+        flat = [_as_real(a).reshape(-1) for a in (w, g, m, v)]
+        out = [_as_real(a).reshape(-1) for a in (new, m, v)]
+        for start in range(0, flat[0].size, TILE):
+            tile = slice(start, start + TILE)
+            for a, part in zip(out, self._rule(t, rate, *(a[tile] for a in flat)), strict=True):
+                a[tile] = part
+        return new, m, v
+
+    def _rule(self, t: int, rate: float, w: Array, g: Array, m: Array, v: Array) -> tuple[Array, Array, Array]:
+        m = self.beta1 * m + (1 - self.beta1) * g
+        v = self.beta2 * v + (1 - self.beta2) * (g * g)
+        direction = m / (1 - self.beta1**t) / (namespace(v).sqrt(v / (1 - self.beta2**t)) + self.epsilon)
+        return w - rate * (direction + self.weight_decay * w), m, v
 
 
 def _as_real(a: Array) -> Array:
@@ -64,18 +88,10 @@ def _as_real(a: Array) -> Array:
 
 
 def _like(w: Array, parts: Array) -> Array:
-    """What ``_as_real`` makes ``parts`` of, for a block of the dtype and shape of ``w``."""
-    xp = namespace(w)
-    if not xp.isdtype(w.dtype, "complex floating"):
-        return xp.reshape(parts, w.shape)
-    if xp is np:
-        return parts.view(w.dtype).reshape(w.shape)
+    """What ``_as_real`` makes ``parts`` of, for a block of the dtype of ``w``, which is not NumPy's."""
+    if not namespace(w).isdtype(w.dtype, "complex floating"):
+        return parts
     return parts[..., 0] + 1j * parts[..., 1]
-
-
-def _squares(g: Array) -> Array:
-    parts = _as_real(g)
-    return _like(g, parts * parts)
 
 
 def clip(space: Product, gradients: Blocks, limit: float) -> tuple[Blocks, float]:
