@@ -205,13 +205,17 @@ class SpectralConvolution(Layer):
 
         def adjoint(dy: Array) -> tuple[Array, dict[str, Array]]:  # dx = T* (D T dy R*),  dR = z* D T dy
             dz = self.up.forward(dy) * D
-            return self.down.adjoint(dz @ adjoint_of(R)), {"R": self.share.adjoint(adjoint_of(z) @ dz)}
+            return self.down.adjoint(dz @ adjoint_of(R)), {"R": self.returned(adjoint_of(z) @ dz)}
 
         return self.up.adjoint(z @ R * D), tangent, adjoint
 
     def brought(self, R: Array) -> Array:
         """R on every rank; where it is there, as no other batches share it, no copy is made."""
         return self.share.forward(R) if self.shared else R
+
+    def returned(self, dR: Array) -> Array:
+        """The sum of all ranks' dR at the owner: the adjoint of ``brought``."""
+        return self.share.adjoint(dR) if self.shared else dR
 
     def traffic(self) -> Traffic:
         return self.share.traffic() + self.down.traffic() + self.up.traffic().reversed

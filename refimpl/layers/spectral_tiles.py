@@ -45,7 +45,7 @@ class SpectralTiles:
         inner = S.up.inner(np.moveaxis(modes, 1, 0).reshape(modes.shape[1], *S.range.local_shape[:-1]))
         dz = S.up.collect.forward(inner) * S.D
         q = S.down.inner_adjoint(S.down.collect.adjoint(dz @ adjoint_of(self.R)))
-        return by_rows(q), S.share.adjoint(adjoint_of(self.z) @ dz)
+        return by_rows(q), S.returned(adjoint_of(self.z) @ dz)
 
     def from_modes(self, q: np.ndarray) -> np.ndarray:
         """S h in a tile (channels, points)."""
