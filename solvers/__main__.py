@@ -90,14 +90,15 @@ def plot(options: argparse.Namespace) -> int:
     from . import navier_stokes
     from .generate.picture import plot_sample
 
+    picture = options.out or options.file.with_suffix(".png")
+    if not options.vtk:
+        _check_free(picture)
     flow = navier_stokes.is_run(options.file)
     if options.vtk and not flow:
         raise ValueError(f"--vtk is for runs of the Navier-Stokes simulator, and {options.file} is none")
     if options.vtk:
         print(navier_stokes.write_vtk(navier_stokes.read_run(options.file), options.vtk))
         return 0
-    picture = options.out or options.file.with_suffix(".png")
-    _check_free(picture)
     if flow:
         navier_stokes.plot(navier_stokes.read_run(options.file), picture)
     else:
