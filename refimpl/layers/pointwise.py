@@ -31,7 +31,7 @@ TO_NODE = np.float32(
     12 * NODES
 )  # the float32 that are as large lie 1 / NODES apart, so that adding it rounds to a node
 FIRST_PLACE = int(TO_NODE.view(np.int32)) - NODES * LAST_NODE  # of the node -6, by the bits of the sum
-TILE = 1 << 16  # elements worked on at a time: they stay in cache through all passes
+TILE = 1 << 15  # elements worked on at a time: they stay in cache through all passes
 
 
 class Pointwise(Layer):
