@@ -203,5 +203,10 @@ def test_layers_that_need_other_points_are_refused(team):
         assert text.startswith(
             f"Tiled: {name} is a {type(layer).__name__}; expected layers that work at each point alone"
         )
-    nodes = {"gelu": (GELU(X), "x"), "spectral": (SpectralConvolution(X, (2, 2)), "gelu")}
-    assert "or on x a SpectralConvolution; use Graph" in same_text(team, lambda: Tiled(nodes))
+    other_grid = SpectralConvolution(X, (2, 2), sides=(4, 4))
+    for nodes in (
+        {"gelu": (GELU(X), "x"), "spectral": (SpectralConvolution(X, (2, 2)), "gelu")},
+        {"spectral": (other_grid, "x"), "gelu": (GELU(other_grid.range), "spectral")},
+    ):
+        text = same_text(team, lambda nodes=nodes: Tiled(nodes))
+        assert "or a SpectralConvolution of x onto its own grid; use Graph" in text

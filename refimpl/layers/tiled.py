@@ -45,7 +45,7 @@ class Tiled(Graph):
         self.steps: dict[str, tuple[str, ...]] = {}
         self.convolutions: dict[str, SpectralConvolution] = {}
         for name, (layer, inputs) in leaves.items():
-            if isinstance(layer, SpectralConvolution) and inputs == ("x",):
+            if isinstance(layer, SpectralConvolution) and inputs == ("x",) and on_one_grid(layer):
                 self.convolutions[name] = layer
             else:
                 self.maps[name], self.steps[name] = self._map(name, layer), inputs
@@ -58,8 +58,8 @@ class Tiled(Graph):
             raise ValueError(f"{who}: expected a real tensor, got {self.domain!r}")
         if found is None:
             raise ValueError(
-                f"{who}: {name} is a {type(layer).__name__}; expected layers that work at each point alone, or on x a "
-                "SpectralConvolution; use Graph"
+                f"{who}: {name} is a {type(layer).__name__}; expected layers that work at each point alone, or a "
+                "SpectralConvolution of x onto its own grid; use Graph"
             )
         return found
 
@@ -181,6 +181,12 @@ class Tiled(Graph):
 
     def _tiles(self, h: np.ndarray) -> Iterator[tuple[int, slice]]:
         return tiles(len(h), h.shape[2], self.channels * h.shape[3])
+
+
+def on_one_grid(S: SpectralConvolution) -> bool:
+    """Does the result have the points of x?"""
+    X, Y = S.domain, S.range
+    return X.shape[2:] == Y.shape[2:] and X.blocks[2:] == Y.blocks[2:]
 
 
 def values(h: np.ndarray, spectral: Convolved, q: Modes, b: int, rows: slice) -> Values:
