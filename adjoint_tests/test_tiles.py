@@ -51,6 +51,9 @@ def assert_is_its_graph(F, seed):
     assert_derivative_is_honest(F, seed)
 
 
+@spmd.example(  # more ranks than points: a block with modes and without points
+    case=lambda size: strategies.SpectralCase((1, 1, 2, 2, 2), (1, 1, 1, 1, size), modes=(1, 1, 1)), tile=1, form="sums"
+)
 @spmd.property_test(
     case=strategies.spectra, tile=st.sampled_from([1, 7, tiles.TILE]), form=st.sampled_from((None, *FORMS))
 )

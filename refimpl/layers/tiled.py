@@ -91,7 +91,7 @@ class Tiled(Graph):
 
         def adjoint(dy: Array) -> tuple[Array, Blocks]:  # c_i += dx_n,  (dx_n, dw_n) = J_n* c_n
             dy, dh, q = self._rows(dy), np.zeros(h.shape, h.dtype), last_modes(spectral)
-            dq = {name: np.empty_like(modes) for name, modes in q.items()}
+            dq = {name: np.zeros_like(modes) for name, modes in q.items()}  # a block may have modes and no points
             sums = {name: {key: np.zeros(a.shape) for key, a in own.items()} for name, own in w.items()}
             for b, rows in self._tiles(h):
                 c = self._back(values(h, spectral, q, b, rows), columns(dy[b, :, rows]), w, sums)

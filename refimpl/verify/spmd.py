@@ -77,7 +77,7 @@ def profile(size: int = 1) -> settings:
     phases = set(Phase) - {Phase.explain}  # explain traces every line
     common: dict[str, Any] = dict(deadline=None, report_multiple_bugs=False, phases=phases)
     common["suppress_health_check"] = list(HealthCheck)
-    examples = int(os.environ.get("SPMD_EXAMPLES", "6" if name == "default" else "1000"))
+    examples = int(os.environ.get("SPMD_EXAMPLES", "5" if name == "default" else "1000"))
     if name == "nightly":
         # one for each size: what fails on six ranks alone would pass on one, and be forgotten as mended
         database = DirectoryBasedExampleDatabase(f".hypothesis/examples-np{size}")
