@@ -28,8 +28,9 @@ Draw         sizes, grids, dtypes and one integer ``seed``; never array elements
              and the counterexample reads ``shape=(3,), seed=0``. A strategy that needs the number of ranks is given as
              a function of it: ``case=lambda size: ...``, or ``case=cases`` for ``@st.composite def cases(draw, size)``.
 Profiles     SPMD_PROFILE=default (the same examples in every run) or nightly (random seeds; a database on rank 0, from which
-             what failed is tried first in the next run). SPMD_EXAMPLES sets their number. A counterexample to be tried in
-             every run is written above the test: ``@spmd.example(n=3, seed=0)``.
+             what failed is tried first in the next run). SPMD_EXAMPLES sets their number: by default 6 on one rank to 3 on
+             four and more, nightly 1000. A counterexample to be tried in every run is written above the test:
+             ``@spmd.example(n=3, seed=0)``.
 Many nodes   On one node the ranks share a board of states. On several, a wait can only time out (SPMD_ALONE, 10 s):
              slower, and the message cannot say why.
 """
@@ -77,7 +78,8 @@ def profile(size: int = 1) -> settings:
     phases = set(Phase) - {Phase.explain}  # explain traces every line
     common: dict[str, Any] = dict(deadline=None, report_multiple_bugs=False, phases=phases)
     common["suppress_health_check"] = list(HealthCheck)
-    examples = int(os.environ.get("SPMD_EXAMPLES", "5" if name == "default" else "1000"))
+    usual = max(3, 7 - size) if name == "default" else 1000  # ranks that share a core take turns
+    examples = int(os.environ.get("SPMD_EXAMPLES", usual))
     if name == "nightly":
         # one for each size: what fails on six ranks alone would pass on one, and be forgotten as mended
         database = DirectoryBasedExampleDatabase(f".hypothesis/examples-np{size}")
