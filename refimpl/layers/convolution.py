@@ -12,7 +12,7 @@ Transposed   y = G* K_x*(R* x, S W) + B b: forward and adjoint in x change place
              convolution has x's size: (m - 1) s + d (k - 1) + 1 - p_left - p_right + extra, 0 <= extra < s.
 Why          (K G)* = G* K*; K is linear in each argument, so its tangent is the sum of the two.
 Cost         One packed message to each rank that owns a part of the box, both ways; a tree for W and b each. Box and weights
-             travel at the same time. What needs no halo is not computed meanwhile: for 3 x 3 windows of 32 channels on 256 x 256
+             travel at the same time. What needs no halo is not computed meanwhile: for 3 x 3 windows of 32 channels on 256^2
              points of two ranks, the messages are 1 % of the forward, and thin margins would cost the products more.
 Trap         A halo of one fixed width: with a stride, blocks that are not multiples of it need different widths on each rank,
              and a wrong one gives right shapes with wrong numbers.
