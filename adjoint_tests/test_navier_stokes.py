@@ -126,6 +126,19 @@ def test_a_wrong_adjoint_of_ghosts_is_found(team):
     assert_rejected(Planted(G, cropping))
 
 
+def test_a_divergence_whose_adjoint_forgets_the_layers_of_others_is_found(team):
+    mesh = Mesh((6, 4), (6.0, 4.0), (False, True))  # cells of 1: integers stay integers
+    D = Divergence(mesh.scalars(team, GRIDS[team.size]), mesh)
+    assert_exact_adjoint(D)
+
+    def forgetting(p):
+        u = D.adjoint(p)
+        u[0, :1] = 0.0
+        return u
+
+    assert_rejected(Planted(D, forgetting), seed=1)  # with seed 0, on three ranks, what is forgotten adds up to 0
+
+
 @pytest.mark.parametrize("walls", [(False, False, False), (True, False, True)])
 def test_the_tendency_and_its_tangent_and_adjoint(walls):
     mesh = Mesh((5, 4, 3), (1.0, 2.0, 0.7), walls)
@@ -190,6 +203,33 @@ def test_a_step_has_the_derivative_that_it_says(team, flow):
     assert_derivative_is_honest(F, x=x)
     test = verify.taylor_test(F, x, halvings=4, first=0.02)
     assert test, str(test)
+
+
+@pytest.mark.parametrize("flow", [FLOWS[0], FLOWS[2]], ids=SCHEMES)
+def test_a_step_whose_adjoint_forgets_a_gradient_or_the_projection_is_found(team, flow):
+    F = Step(flow, cells(team, flow), 0.02)
+    J = F.linearize(0.3 * F.domain.random(1))[1]
+    P, d = F.project, flow.mesh.ndim
+
+    def unprojected(dy):
+        dx, gradients = J.adjoint(dy)
+        return np.concatenate([dx[:d] + dy[:d] - P.forward(dy[:d]), dx[d:]]), gradients
+
+    assert not verify.dot_test(Planted(J, unprojected), chain=8)
+    for name in F.parameters:
+        without = lambda dy, name=name: (J.adjoint(dy)[0], J.adjoint(dy)[1] | {name: J.domain[name].zeros()})
+        assert not verify.dot_test(Planted(J, without), chain=8), name
+
+
+@pytest.mark.parametrize("flow", [FLOWS[0], FLOWS[2]], ids=SCHEMES)
+def test_a_jacobian_stays_that_of_the_ball_at_which_it_was_made(team, flow):
+    F = Step(flow, cells(team, flow), 0.02)
+    x, dy = 0.3 * F.domain.random(1), F.range.random(2)
+    J = F.linearize(x)[1]
+    before = J.adjoint(dy)[1]["ball"]
+    F.parameters = F.parameters | {"ball": 1.1 * F.parameters["ball"]}
+    F.linearize(x)
+    assert np.array_equal(J.adjoint(dy)[1]["ball"], before)
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

@@ -44,6 +44,8 @@ def simulate(options: argparse.Namespace) -> int:
     """One run: of the flow in a TOML file, or of a sample of CO2 storage that is drawn; writes one file."""
     from tqdm import tqdm
 
+    if options.ranks < 1 or (options.ranks > 1 and not options.case):
+        raise ValueError(f"--ranks must be >= 1, and goes with CASE.toml, got {options.ranks}")
     if options.case:
         return _simulate_flow(options)
     if options.index < 0:

@@ -56,19 +56,24 @@ def record(
     V, comm = run.flow_step.velocities, run.flow_step.domain.comm
     chi = fraction(flow, run)
     file = wire.together(comm, lambda: h5py.File(path, "x") if comm.rank == 0 else None)
+    told = {"flow": to_toml(flow), "units": UNITS, "dt": run.flow_step.dt, "complete": False}
     try:
-        if file:
-            file.attrs.update({"flow": to_toml(flow), "units": UNITS, "dt": run.flow_step.dt, "complete": False})
-            file.update({} if chi is None else {"fraction": chi})
+        wire.together(comm, partial(begin, file, told, chi))
         for frame in run.frames():
             numbers = {name: getattr(frame, name) for name in NUMBERS}
             fields = {"velocity": V.gather(frame.velocity), "vorticity": curls(V, frame).gather(frame.vorticity)}
             wire.together(comm, partial(append, file, Path(path), numbers | fields))
-        if file:
-            file.attrs["complete"] = True
+        wire.together(comm, partial(begin, file, {"complete": True}, None))
     finally:
         if file:
             file.close()
+
+
+def begin(file: h5py.File | None, told: dict[str, Any], chi: np.ndarray | None) -> None:
+    """Tell what the run is, and the ball's fraction."""
+    if file is not None:
+        file.attrs.update(told)
+        file.update({} if chi is None else {"fraction": chi})
 
 
 def append(file: h5py.File | None, path: Path, numbers: dict[str, Any]) -> None:

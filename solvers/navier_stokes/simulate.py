@@ -163,10 +163,11 @@ class Run:
             raise UnstableStep(f"after {self.summary()}, a velocity is not finite")
         if not stable(flow.scheme, dt, rate, flow.viscosity, self.mesh.spacing):
             longest = longest_step(flow.scheme, rate, flow.viscosity, self.mesh.spacing)
+            enough = ceil(flow.end / flow.frames / longest) if longest else 0
+            remedy = f"give steps >= {enough} in each frame, or a larger viscosity" if longest else "take rk3"
             raise UnstableStep(
                 f"after {self.summary()}, steps of {dt:.4g} s of {flow.scheme} are not stable: the fluid has reached "
-                f"{', '.join(f'{u:.3g}' for u in speeds)} m/s, at which at most {longest:.4g} s are; give steps >= "
-                f"{ceil(flow.end / flow.frames / longest) if longest else 'any'} in each frame, or a larger viscosity"
+                f"{', '.join(f'{u:.3g}' for u in speeds)} m/s, at which at most {longest:.4g} s are; {remedy}"
             )
 
     def _over_ranks(self, numbers: Sequence[float], op: str) -> np.ndarray:

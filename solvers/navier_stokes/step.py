@@ -58,7 +58,7 @@ class Step(Layer):
         }
 
     def value(self, x: np.ndarray) -> np.ndarray:
-        nu, chi = self._physics()
+        nu, chi, _ = self._physics()
         if self.flow.scheme == "rk3":  # u <- a x + (1 - a) E(u, N(u))
             u = x
             for a in STAGES:
@@ -72,7 +72,7 @@ class Step(Layer):
         return (self._rk3 if self.flow.scheme == "rk3" else self._ab2)(x)
 
     def _rk3(self, x: np.ndarray) -> tuple[np.ndarray, Callable, Callable]:
-        (nu, chi), u, stages = self._physics(), x, []
+        (nu, chi, ball), u, stages = self._physics(), x, []
         for a in STAGES:
             N, *slopes = self.slope_derivative(u, nu)
             e, *pushes = self.push_derivative(u, N, chi)
@@ -80,7 +80,7 @@ class Step(Layer):
             stages.append((a, slopes, pushes))
 
         def tangent(dx: np.ndarray, d: Blocks) -> np.ndarray:  # du <- a dx + (1 - a) dE(du, dN)
-            (dnu, dchi), du = self._changes(d), dx
+            (dnu, dchi), du = self._changes(d, ball), dx
             for a, (slope, _), (push, _) in stages:
                 du = self._mixed(a, dx, push(du, slope(du, dnu), dchi))
             return du
@@ -92,17 +92,17 @@ class Step(Layer):
                 own, dN, more = push((1.0 - a) * du)
                 through, dn = slope(dN)
                 du, dnu, dchi = own + through, dnu + dn, dchi + more
-            return dx + du, self._gradients(dnu, dchi)
+            return dx + du, self._gradients(dnu, dchi, ball)
 
         return u, tangent, adjoint
 
     def _ab2(self, x: np.ndarray) -> tuple[np.ndarray, Callable, Callable]:
-        (nu, chi), (u, before) = self._physics(), self._halves(x)
+        (nu, chi, ball), (u, before) = self._physics(), self._halves(x)
         N, slope, slope_adjoint = self.slope_derivative(u, nu)
         y, push, push_adjoint = self.push_derivative(u, 1.5 * N - 0.5 * before, chi)
 
         def tangent(dx: np.ndarray, d: Blocks) -> np.ndarray:  # (dE(du, 3/2 dN - 1/2 dN before), dN)
-            (dnu, dchi), (du, dbefore) = self._changes(d), self._halves(dx)
+            (dnu, dchi), (du, dbefore) = self._changes(d, ball), self._halves(dx)
             dN = slope(du, dnu)
             return np.concatenate([push(du, 1.5 * dN - 0.5 * dbefore, dchi), dN])
 
@@ -110,7 +110,7 @@ class Step(Layer):
             dnew, dN = self._halves(dy)
             own, dM, dchi = push_adjoint(dnew)
             through, dnu = slope_adjoint(dN + 1.5 * dM)
-            return np.concatenate([own + through, -0.5 * dM]), self._gradients(dnu, dchi)
+            return np.concatenate([own + through, -0.5 * dM]), self._gradients(dnu, dchi, ball)
 
         return np.concatenate([y, N]), tangent, adjoint
 
@@ -123,15 +123,16 @@ class Step(Layer):
     def begin_derivative(self, u: np.ndarray) -> tuple[np.ndarray, Callable, Callable]:
         if self.flow.scheme == "rk3":
             return u, lambda du, d: du, lambda dx: (dx, {})
-        N, slope, slope_adjoint = self.slope_derivative(u, self._physics()[0])
+        nu, _, ball = self._physics()
+        N, slope, slope_adjoint = self.slope_derivative(u, nu)
 
         def tangent(du: np.ndarray, d: Blocks) -> np.ndarray:
-            return np.concatenate([du, slope(du, self._changes(d)[0])])
+            return np.concatenate([du, slope(du, self._changes(d, ball)[0])])
 
         def adjoint(dx: np.ndarray) -> tuple[np.ndarray, Blocks]:
             du, dN = self._halves(dx)
             through, dnu = slope_adjoint(dN)
-            return du + through, self._gradients(dnu, np.zeros_like(u))
+            return du + through, self._gradients(dnu, np.zeros_like(u), ball)
 
         return np.concatenate([u, N]), tangent, adjoint
 
@@ -171,7 +172,7 @@ class Step(Layer):
 
     def drag(self, x: np.ndarray) -> np.ndarray:
         """This rank's part of the force on the ball in the next stage: sum of chi / eta q, times a cell's volume."""
-        (nu, chi), u = self._physics(), self._halves(x)[0]
+        (nu, chi, _), u = self._physics(), self._halves(x)[0]
         if self.flow.ball is None:
             return np.zeros(self.flow.mesh.ndim)
         q = self.penalty.value(self._moved(u, self.slope(u, nu)), chi)
@@ -210,28 +211,27 @@ class Step(Layer):
 
     # ---- the parameters ----------------------------------------------------------------------------------------------
 
-    def _physics(self) -> tuple[float, Any]:
-        """The viscosity and chi, on all ranks."""
+    def _physics(self) -> tuple[float, Any, np.ndarray | None]:
+        """The viscosity, chi and the ball, on all ranks, as they are now."""
         pending = {name: A.start(self.parameters[name]) for name, A in self.owned.items()}
         found = {name: A.finish(pending[name]) for name, A in self.owned.items()}
-        self.ball = found.get("ball")
-        nu = float(found["viscosity"][0]) if found["viscosity"].size else 0.0
-        return nu, 0.0 if self.ball is None or not self.ball.size else self.fraction.value(self.ball)
+        ball = found.get("ball")
+        nu = float(found["viscosity"][0])
+        return nu, 0.0 if ball is None else self.fraction.value(ball), ball
 
-    def _changes(self, d: Blocks) -> tuple[float, Any]:
+    def _changes(self, d: Blocks, ball: np.ndarray | None) -> tuple[float, Any]:
         """dnu and dchi, on all ranks."""
         dnu = self.owned["viscosity"].forward(d["viscosity"])
-        if self.ball is None:
+        if ball is None:
             return float(dnu.sum()), 0.0
-        dball = self.owned["ball"].forward(d["ball"])
-        return float(dnu.sum()), self.fraction.derivative(self.ball)[1](dball) if dball.size else 0.0
+        return float(dnu.sum()), self.fraction.derivative(ball)[1](self.owned["ball"].forward(d["ball"]))
 
-    def _gradients(self, dnu: float, dchi: Any) -> Blocks:
+    def _gradients(self, dnu: float, dchi: Any, ball: np.ndarray | None) -> Blocks:
         """What dnu and dchi are for the owners, summed over all ranks."""
         local = {"viscosity": np.array([dnu])}
-        if self.ball is not None:
-            local["ball"] = self.fraction.derivative(self.ball)[2](dchi) if self.ball.size else self.ball
-        return {name: A.adjoint(fitted(local[name], A.range)) for name, A in self.owned.items()}
+        if ball is not None:
+            local["ball"] = self.fraction.derivative(ball)[2](dchi)
+        return {name: A.adjoint(local[name]) for name, A in self.owned.items()}
 
     def traffic(self) -> Traffic:
         stages = [self.ghosts.traffic(), self.project.traffic()] * (3 if self.flow.scheme == "rk3" else 1)
@@ -241,8 +241,3 @@ class Step(Layer):
 def vector(V: Space, n: int) -> Space:
     """The space of n numbers of which every rank of V has a copy."""
     return V.replace(shape=(n,), cuts=(None,), blocks={})
-
-
-def fitted(numbers: np.ndarray, X: Space) -> np.ndarray:
-    """The numbers, or none on a rank that has no block."""
-    return numbers if X.partition.active else np.empty(X.local_shape)
