@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from test_training import CELLS, FRAMES, make_data
 
-from refimpl import cli
+from refimpl import cli, wire
 from refimpl.cli import report
 from refimpl.cli.config import Config, Model, read, write
 from refimpl.cli.launch import environment, mpiexec
@@ -97,17 +97,27 @@ def test_a_data_parallel_training_of_windows_rolls_out_to_more_frames_on_other_c
     assert refimpl("evaluate", config, "--best").returncode == 0
 
 
-def test_mistakes_in_a_training_and_a_prediction_are_told_on_one_line(config, monkeypatch, capsys):
+@pytest.fixture
+def alone(monkeypatch, capsys):
+    """``alone(command, ...)``: the one line that is told where a command fails, in this process and on it alone."""
     for name in cli.RANK_NAMES:
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("refimpl.wire.world", alone)
-    test = config.parent / "data" / "test"
+    monkeypatch.setattr("refimpl.wire.world", lambda: wire.mpi().COMM_SELF)
 
-    def told(*arguments, command="predict"):
+    def told(command, *arguments):
         assert cli.main([command, *map(str, arguments)]) == 1
         error = capsys.readouterr().err.splitlines()[-1]
         assert error.startswith(f"refimpl {command}: ")
         return error
+
+    return told
+
+
+def test_mistakes_in_a_training_and_a_prediction_are_told_on_one_line(config, alone):
+    test = config.parent / "data" / "test"
+
+    def told(*arguments):
+        return alone("predict", *arguments)
 
     assert "there is no HDF5 file" in told(config, config.parent / "nothing.h5", "--out", config.parent / "p")
     assert "/*.h5" in told(config, config.parent, "--out", config.parent / "p")
@@ -119,7 +129,7 @@ def test_mistakes_in_a_training_and_a_prediction_are_told_on_one_line(config, mo
         ("accumulate = 1", "accumulate = 5", "a batch of 1 5 times needs as many samples, there are 4"),
     ):
         config.write_text(text.replace(old, new))
-        assert problem in told(config, command="train")
+        assert problem in alone("train", config)
     config.write_text(text)
     assert cli.main(["train", str(config)]) == 0
     assert f"expected 1 to {FRAMES} frames" in told(config, test, "--out", config.parent / "p", "--frames", "4")
@@ -128,13 +138,6 @@ def test_mistakes_in_a_training_and_a_prediction_are_told_on_one_line(config, mo
     assert "bad.h5 cannot be read; check how it was made" in told(
         config, config.parent / "bad.h5", "--out", config.parent / "p"
     )
-
-
-def alone():
-    """The communicator of this process alone."""
-    from mpi4py import MPI
-
-    return MPI.COMM_SELF
 
 
 def test_a_second_training_needs_resume_and_then_has_nothing_to_do(config):
@@ -149,9 +152,27 @@ def test_a_second_training_needs_resume_and_then_has_nothing_to_do(config):
     ("old", "new", "told"),
     [
         ("width", "wdith", "no entry wdith"),
-        ("modes = [2, 2, 1, 2]", "modes = [9, 2, 1, 2]", "holds 1 to 3 modes"),
         ("batch = 1", "batch = 1\ngrid = [1, 1, 4, 1, 1, 1]", "needs 4 ranks"),
         ("batch = 1", "batch = 1\ngrid = [1, 1, 1, 1, 1, 2]", "must be whole"),
+    ],
+)
+def test_a_mistake_in_the_configuration_is_told_once(config, old, new, told):
+    replace(config, old, new)
+    done = refimpl("train", config)
+    assert done.returncode == 1 and told in done.stderr and "Traceback" not in done.stderr
+    assert len(lines(done)) == 1
+
+
+def replace(config, old, new):
+    text = config.read_text()
+    assert old in text
+    config.write_text(text.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("modes = [2, 2, 1, 2]", "modes = [9, 2, 1, 2]", "holds 1 to 3 modes"),
         ("epochs = 2", "epochs = ", "train.toml"),
         ('data = "."', 'data = "nowhere"', "no samples in"),
         ('data = "."', "data = 3", "must be the name of a folder"),
@@ -160,13 +181,9 @@ def test_a_second_training_needs_resume_and_then_has_nothing_to_do(config):
         ("batch = 1", "batch = 0", "batch must be at least 1"),
     ],
 )
-def test_a_mistake_in_the_configuration_is_told_once(config, old, new, told):
-    text = config.read_text()
-    assert old in text
-    config.write_text(text.replace(old, new))
-    done = refimpl("train", config)
-    assert done.returncode == 1 and told in done.stderr and "Traceback" not in done.stderr
-    assert len(lines(done)) == 1
+def test_a_mistake_in_the_configuration_is_told_before_the_work(config, alone, old, new, told):
+    replace(config, old, new)
+    assert told in alone("train", config)
 
 
 @pytest.mark.parametrize(
@@ -400,14 +417,12 @@ def test_make_hands_names_with_spaces_to_the_demo():
     assert words[words.index("demo") :][:5] == ["demo", "--out", "with space", "--tops", "it's my top.h5"]
 
 
-def test_every_command_has_help_with_an_example():
-    from refimpl.cli import COMMANDS
-
-    for name in COMMANDS:
-        done = subprocess.run(
-            [sys.executable, "-m", "refimpl", name, "--help"], capture_output=True, text=True, check=True
-        )
-        assert "example" in done.stdout and "refimpl" in done.stdout
+def test_every_command_has_help_with_an_example(capsys):
+    for name in cli.COMMANDS:
+        with pytest.raises(SystemExit) as end:
+            cli.parse([name, "--help"])
+        shown = capsys.readouterr().out
+        assert end.value.code == 0 and "example" in shown and f"refimpl {name}" in shown
 
 
 def test_the_example_has_every_entry_at_its_default_and_is_shown(tmp_path, capsys):
