@@ -205,6 +205,13 @@ def test_a_step_has_the_derivative_that_it_says(team, flow):
     assert test, str(test)
 
 
+@pytest.mark.mpi(min_size=4)
+def test_with_more_ranks_than_cells_along_an_axis_the_adjoint_holds(team):
+    flow = replace(FLAT, shape=(3, 5))
+    F = Step(flow, flow.mesh.scalars(team, (team.size, 1)), 0.02)
+    assert_derivative_is_honest(F, x=0.3 * F.domain.random(1))
+
+
 @pytest.mark.parametrize("flow", [FLOWS[0], FLOWS[2]], ids=SCHEMES)
 def test_a_step_whose_adjoint_forgets_a_gradient_or_the_projection_is_found(team, flow):
     F = Step(flow, cells(team, flow), 0.02)

@@ -86,7 +86,9 @@ class Tendency:
 
     def _flow_out_adjoint(self, dN: np.ndarray, i: int, j: int) -> np.ndarray:
         """-d_j* dN_i, and for i != j -d_i* dN_j as well."""
-        dF = np.zeros([n - 1 if axis in (i, j) else n - 2 for axis, n in enumerate(self.wide[1:])])
+        dF = np.zeros(
+            [max(n - (1 if axis in (i, j) else 2), 0) for axis, n in enumerate(self.wide[1:])]
+        )  # empty blocks too
         for component, axis in dict.fromkeys([(i, j), (j, i)]):
             low, high = ends(dF, (i, j), axis)
             low += dN[component] / self.spacing[axis]
