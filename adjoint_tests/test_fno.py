@@ -75,6 +75,20 @@ def test_taylor_remainders_fall_with_slope_2(team):
     assert verify.taylor_test(F, X.random(1), first=0.02)
 
 
+def test_inputs_that_are_made_again_change_no_bit_and_no_message(team):
+    X, found = ri.Space(ri.Partition(team, (1, 1, *GRIDS[team.size], 1)), (2, 1, 6, 5, 4)), []
+    for recompute in (False, True):
+        F = FNO(X, 3, (2, 2, 2), blocks=5, hidden=4, recompute=recompute)
+        assert list(F.recomputed) == (["block1", "block3"] if recompute else [])
+        with ri.counting() as count:
+            y, J = F.linearize(X.random(1))
+            dx, gradients = J.adjoint(y)
+            dy = J.forward(dx, gradients)
+        found.append(([y, dx, dy, *gradients.values()], count.total))
+    (kept, messages), (made_again, others) = found
+    assert all(map(np.array_equal, kept, made_again)) and messages == others
+
+
 def test_weights_move_from_one_partition_to_another(team):
     shape, grids = (2, 1, 6, 5, 4), ((team.size, 1, 1, 1, 1), (1, 1, *GRIDS[team.size], 1))
     spaces = [ri.Space(ri.Partition(team, grid), shape) for grid in grids]

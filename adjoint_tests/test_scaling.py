@@ -22,7 +22,7 @@ from refimpl.cli.prediction import memory, movements, predict, work
 from refimpl.cli.scaling import chosen, row, table
 from refimpl.layers import GELU, FourierBlock, LayerNorm, Linear, TruncatedFourier
 from refimpl.layers.fourier_forms import FORMS
-from refimpl.models import FNO
+from refimpl.models import FNO, NeuralOperator
 from refimpl.verify import LoneRank, SimulatedRank
 
 
@@ -175,9 +175,26 @@ def test_a_block_whose_last_axis_moves_is_predicted_as_its_layers():
     assert memory(F).step == pytest.approx(peak_of_a_step(F), rel=0.25)
 
 
+def test_every_second_block_keeps_no_input_where_it_is_made_again():
+    X = ri.Space(ri.Partition(LoneRank(0, 1), (1,)), (2, 1, 48, 32, 1), "float32")
+    kept, again = (FNO(X, 12, (3, 3, 3), 4, out_timesteps=8, hidden=32, recompute=r) for r in (False, True))
+    assert memory(kept).kept - memory(again).kept == 2 * 4 * (2 * 12 * 48 * 32 * 8)  # two activations
+    peaks = [peak_of_a_step(F) for F in (kept, again)]
+    assert memory(kept).step - memory(again).step == pytest.approx(peaks[0] - peaks[1], rel=0.4)
+    assert memory(again).step == pytest.approx(peaks[1], rel=0.15)
+    assert work(kept)[0] == work(again)[0] and work(kept)[1].numbers < work(again)[1].numbers
+
+
+@pytest.mark.parametrize("size", [1, 4])
+def test_the_memory_of_a_neural_operator_is_predicted(size):
+    X = ri.Space(ri.Partition(SimulatedRank(0, size), (1, 1, size, 1, 1)), (2, 1, 48, 32, 8), "float32")
+    F = NeuralOperator(X, (16, 12, 5), 12)
+    assert memory(F).step == pytest.approx(peak_of_a_step(F), rel=0.25)
+
+
 def test_memory_grows_by_one_activation_and_the_modes_for_each_block():
     X = ri.Space(ri.Partition(LoneRank(0, 1), (1,)), (1, 1, 32, 32, 1))
-    one, two = (memory(FNO(X, 8, (2, 2, 2), blocks=n, out_timesteps=8)) for n in (1, 2))
+    one, two = (memory(FNO(X, 8, (2, 2, 2), n, out_timesteps=8, recompute=False)) for n in (1, 2))
     activation = 8 * 8 * 32 * 32 * 8
     assert activation < two.kept - one.kept < 1.1 * activation and two.working == one.working
 
@@ -222,6 +239,29 @@ def test_the_movements_of_a_model_are_all_that_it_sends(team, how, form):
         t.forward + t.adjoint for t in (F.traffic(), sum((A.traffic() for A in movements(F)), ri.operator.Traffic()))
     ]
     assert both[0] == both[1]
+
+
+def test_the_movements_of_a_neural_operator_are_all_that_it_sends(team):
+    X = ri.Space(ri.Partition(team, (1, 1, *GRIDS[team.size], 1)), (2, 2, 8, 6, 4))
+    F = NeuralOperator(X, (4, 3, 2), 3, n_layers=2)
+    found = sum((A.traffic() for A in movements(F)), ri.operator.Traffic())
+    assert found.forward + found.adjoint == F.traffic().forward + F.traffic().adjoint
+
+
+def test_the_numbers_that_go_through_the_gelu_are_those_that_are_predicted(monkeypatch):
+    X, counted = ri.Space(ri.Partition(LoneRank(0, 1), (1,)), (2, 1, 6, 5, 4)), []
+    tiled = ri.layers.pointwise._tiled
+    monkeypatch.setattr(ri.layers.pointwise, "_tiled", lambda w, x: (counted.append(len(w) * x.size), tiled(w, x))[1])
+    for F in (
+        FNO(X, 3, (2, 2, 2), 2, out_timesteps=4),
+        FNO(X, 3, (2, 2, 2), 2, recompute=True),
+        NeuralOperator(X, (4, 3, 2), 3),
+    ):
+        y, J = F.linearize(X.random(1))
+        forward, _ = sum(counted), counted.clear()
+        J.adjoint(y)
+        assert (forward, sum(counted)) == tuple(w.numbers for w in work(F))
+        counted.clear()
 
 
 @FORM

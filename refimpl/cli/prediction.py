@@ -19,14 +19,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import ceil, log2, prod
 from typing import Any
 
-from ..layers import ChannelMLP, FourierBlock, Layer, Linear
+from ..layers import ChannelAffine, GridEmbedding, Layer, Linear, Recomputed, Tiled
 from ..layers.axis_transform import AxisTransform
 from ..layers.compose import Graph
 from ..layers.fourier import SpectralConvolution, TruncatedFourier
 from ..layers.fourier_forms import FORMS
+from ..layers.point_maps import PointMap
 from ..layers.pointwise import Pointwise
 from ..layers.tiles import TILE
 from ..movement import Broadcast, Repartition
@@ -107,13 +109,15 @@ def movements(layer: Layer) -> Iterator[Operator]:
     """The data movements of a layer: its forward and its adjoint do each once, this way or as its adjoint."""
     if isinstance(layer, Linear):
         yield from layer.broadcasts.values()
+    elif isinstance(layer, ChannelAffine):
+        yield from len(layer.parameter_spaces) * parts(layer.spread.owned)
     elif isinstance(layer, SpectralConvolution):
         all_maps = (*maps(layer.down), layer.share, *maps(layer.up))
         yield from (A for A in all_maps if not isinstance(A, AxisTransform))
     elif isinstance(layer, Graph):
         for inner in layer.layers.values():
             yield from movements(inner)
-    elif not isinstance(layer, Pointwise):
+    elif not isinstance(layer, Pointwise | GridEmbedding):
         raise unknown(layer)
 
 
@@ -165,24 +169,50 @@ def work(layer: Layer) -> tuple[Work, Work]:
         return product, 2 * product
     if isinstance(layer, Pointwise):
         return Work(0, 2 * n), Work()
-    if isinstance(layer, ChannelMLP):  # the adjoint makes everything again, then W* du and du a*
-        products = sum((work(linear)[0] for linear in layer.linears), Work())
-        activated = layer.linears if layer.activated else layer.linears[:-1]
-        gelus = Work(0, sum(numbers(linear.range) for linear in activated))
-        return products + gelus, 3 * products + 2 * gelus
-    if (
-        isinstance(layer, FourierBlock) and layer.in_tiles
-    ):  # the adjoint makes u again, then A* du, du h* and those of S
-        A, (S, S_adjoint), gelu = work(layer.linear)[0], work(layer.spectral), Work(0, n)
-        return A + S + gelu, 3 * A + transform(layer.spectral.up) + S_adjoint + gelu
+    if isinstance(layer, ChannelAffine):
+        return Work(2 * n), Work(4 * n)
+    if isinstance(layer, GridEmbedding):
+        return Work(), Work()
     if isinstance(layer, SpectralConvolution):
         transforms = transform(layer.down) + transform(layer.up)
         mix = Work(8 * layer.range.shape[1] * numbers(layer.down.range))
         return transforms + mix, transforms + 2 * mix
+    if isinstance(layer, Tiled) and layer.in_tiles:
+        return work_in_tiles(layer)
     if isinstance(layer, Graph):
         parts = [work(inner) for inner in layer.layers.values()]
-        return sum((a for a, _ in parts), Work()), sum((b for _, b in parts), Work())
+        again = [made_again(F) for F in before_recomputed(layer)]
+        return sum((a for a, _ in parts), Work()), sum(again + [b for _, b in parts], Work())
     raise unknown(layer)
+
+
+def work_in_tiles(F: Tiled) -> tuple[Work, Work]:
+    """The adjoint makes again what its layers read: each S x of its modes, and the results of others."""
+    maps = {name: work_at_points(m) for name, m in F.maps.items()}
+    values = [value for value, _ in maps.values()] + [work(S)[0] for S in F.convolutions.values()]
+    adjoints = [adjoint for _, adjoint in maps.values()] + [work(S)[1] for S in F.convolutions.values()]
+    again = [maps[name][0] for name in maps if name in F.read] + list(map(transform, ups(F)))
+    return sum(values, Work()), sum(adjoints + again, Work())
+
+
+def work_at_points(m: PointMap) -> tuple[Work, Work]:
+    """A function keeps no slope there: the adjoint makes it."""
+    return 2 * (Work(0, numbers(m.layer.domain)),) if isinstance(m.layer, Pointwise) else work(m.layer)
+
+
+def made_again(F: Tiled) -> Work:
+    """A value of which the modes are kept."""
+    return sum((work_at_points(m)[0] for m in F.maps.values()), sum(map(transform, ups(F)), Work()))
+
+
+def ups(F: Tiled) -> list[TruncatedFourier]:
+    """The transforms back to the points."""
+    return [S.up for S in F.convolutions.values()]
+
+
+def before_recomputed(layer: Layer) -> list[Tiled]:
+    """The layers from which the next one's input is made again."""
+    return list(layer.recomputed.values()) if isinstance(layer, Recomputed) else []
 
 
 def transform(T: TruncatedFourier) -> Work:
@@ -198,12 +228,12 @@ def memory(model: Layer) -> Memory:
     """A training step's and a forward pass's memory on this rank, with the input, and a target like the output."""
     weights = size_of(model.parameters.values())
     x, y, parts = nbytes(model.domain), nbytes(model.range), list(flattened(model))
-    kept = sum(kept_by(layer) for layer in parts) - (kept_by(parts[0]) and x)  # x is counted as data
-    loss = 3 * y  # y, y - target and the cotangent
+    kept, again = sum(kept_by(layer) for layer in parts), before_recomputed(model)
+    loss = 3 * y  # y, y - target and the cotangent; x is counted as data
     return Memory(
         weights=weights,
-        kept=kept + loss,
-        working=max(working(layer)[1] for layer in parts),
+        kept=kept - sum(nbytes(F.range) for F in again) - (x if isinstance(parts[0], Linear | Tiled) else 0) + loss,
+        working=max(working(layer)[1] for layer in parts) + max(map(frequencies, again), default=0),
         update=2 * weights,  # clipped gradients beside the old ones, or new weights beside gradients
         forward=weights + x + max(working(layer)[0] for layer in parts),
         data=x + y,
@@ -212,8 +242,7 @@ def memory(model: Layer) -> Memory:
 
 def flattened(layer: Layer) -> Iterator[Layer]:
     """The layers that keep something of their own, in order."""
-    in_tiles = isinstance(layer, ChannelMLP) or (isinstance(layer, FourierBlock) and layer.in_tiles)
-    if isinstance(layer, Graph) and not in_tiles:
+    if isinstance(layer, Graph) and not (isinstance(layer, Tiled) and layer.in_tiles):
         for inner in layer.layers.values():
             yield from flattened(inner)
     else:
@@ -222,39 +251,62 @@ def flattened(layer: Layer) -> Iterator[Layer]:
 
 def kept_by(layer: Layer) -> int:
     """What a linearisation holds: the input of a layer is the output of the one before, and is counted here alone."""
-    if isinstance(layer, Linear | ChannelMLP):
+    if isinstance(layer, Linear):
         return nbytes(layer.domain)
+    if isinstance(layer, ChannelAffine):
+        return nbytes(layer.domain) if "w" in layer.parameters else 0
     if isinstance(layer, Pointwise):
         return nbytes(layer.range)  # its slope
+    if isinstance(layer, GridEmbedding):
+        return nbytes(layer.range) - nbytes(layer.domain)  # the coordinates
     if isinstance(layer, SpectralConvolution):
         return nbytes(layer.share.range) + nbytes(layer.down.range)
-    if isinstance(layer, FourierBlock):
-        S = layer.spectral
-        return nbytes(layer.domain) + weight_copy(S) + nbytes(S.down.range) + nbytes(S.up.collect.domain)
+    if isinstance(layer, Tiled):
+        return nbytes(layer.domain) + sum(modes_of(S) for S in layer.convolutions.values())
     raise unknown(layer)
+
+
+def modes_of(S: SpectralConvolution) -> int:
+    """What a convolution in tiles keeps."""
+    return weight_copy(S) + nbytes(S.down.range) + nbytes(S.up.collect.domain)
 
 
 def working(layer: Layer) -> tuple[int, int]:
     """The most that value and adjoint have at a time: arguments and results, and what they make on the way."""
     x, y = nbytes(layer.domain), nbytes(layer.range)
-    if isinstance(layer, Pointwise):
+    if isinstance(layer, Pointwise | ChannelAffine):
         return x + 2 * y, 2 * y
-    if isinstance(layer, Linear):
+    if isinstance(layer, Linear | GridEmbedding):
         return x + y, x + y
-    if isinstance(layer, ChannelMLP):
-        tile = tiles(layer.domain, max(linear.range.shape[1] for linear in layer.linears))
-        return x + y + tile, x + y + tile
-    if isinstance(layer, FourierBlock):
-        S, (last, *others) = layer.spectral, [nbytes(F.range) for F in layer.spectral.up.own]
-        inner = max([passing(parts(S.up.collect)), *(a + b for a, b in zip(others, [*others[1:], 0], strict=False))])
-        modes, R, tile = nbytes(S.down.range) + nbytes(S.up.collect.domain), weight_copy(S), tiles(layer.domain)
-        value = max(3 * last, last + max(others, default=0), y + last + tile, inner + 2 * modes + R)
-        adjoint = 2 * y + max(2 * last + tile, last + inner + 2 * modes + R, 2 * last + max(others, default=0))
-        return x + value, adjoint
     if isinstance(layer, SpectralConvolution):  # beside a Linear, whose result waits
         most = x + 2 * y + nbytes(layer.share.range) + max(passing(maps(T)) for T in (layer.down, layer.up))
         return most, most
+    if isinstance(layer, Tiled):
+        return working_in_tiles(layer)
     raise unknown(layer)
+
+
+def working_in_tiles(F: Tiled) -> tuple[int, int]:
+    """The value: all modes, then the result. The adjoint: the result and the modes, then without its argument the modes."""
+    x, y, tile, found = nbytes(F.domain), nbytes(F.range), tiles(F.domain, F.channels), F.convolutions.values()
+    last = sum(
+        nbytes(S.up.own[0].range) for S in found
+    )  # the frequencies of the last axis, and all points of the others
+    others = max((axes_but_the_last(S) for S in found), default=0)
+    inner = max((passing(parts(S.up.collect)) + 2 * modes_of(S) for S in found), default=0)
+    value = max(3 * last, last + others, y + last + tile, inner)
+    return x + value, x + max(y + 2 * last + tile, y + last + others, last + max(inner, others))
+
+
+def frequencies(F: Tiled) -> int:
+    """The kept ones of the last axis, with all points of the others."""
+    return sum(nbytes(T.own[0].range) for T in ups(F))
+
+
+def axes_but_the_last(S: SpectralConvolution) -> int:
+    """The most that these transforms have in hand: argument and result."""
+    sizes = [nbytes(A.range) for A in S.up.own[1:]]
+    return max((a + b for a, b in pairwise([*sizes, 0])), default=0)
 
 
 def passing(maps: Sequence[Operator]) -> int:

@@ -25,6 +25,7 @@ from .parameter_table import ParameterTable, parameter_table
 from .plume_loss import PlumeL2
 from .pointwise import GELU, Identity, ReLU, Sigmoid, SiLU, Softplus, Tanh, TanhGELU
 from .pooling import AvgPool, MaxPool
+from .recomputed import Recomputed
 from .reduce_scatter_linear import ReduceScatterLinear
 from .relative_losses import RelativeH1, RelativeL2, RelativeLp
 from .softmax import LogSoftmax, Softmax
@@ -73,6 +74,7 @@ __all__ = [
     "PoissonNLL",
     "RMSNorm",
     "ReLU",
+    "Recomputed",
     "ReduceScatterLinear",
     "RelativeH1",
     "RelativeL2",

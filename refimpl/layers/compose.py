@@ -91,10 +91,10 @@ class Graph(Composite):
         return self._run(x, lambda name, x: self.layers[name].value(x))
 
     def derivative(self, x: Array) -> tuple[Array, Callable, Callable, Blocks]:
-        tangents, adjoints, states = {}, {}, {}
+        tangents, adjoints, states, derivative = {}, {}, {}, self.derivatives()
 
         def linearize(name: str, x: Array) -> Array:
-            y, tangents[name], adjoints[name], *state = self.layers[name].derivative(x)
+            y, tangents[name], adjoints[name], *state = derivative(name, x)
             states[name] = state[0] if state else {}
             return y
 
@@ -111,6 +111,10 @@ class Graph(Composite):
             return cotangents["x"], joined(gradients.items())
 
         return self._run(x, linearize), tangent, adjoint, joined(states.items())
+
+    def derivatives(self) -> Callable[[str, Array], tuple]:
+        """What gives value, tangent and adjoint of one node after the other at what it is applied to."""
+        return lambda name, x: self.layers[name].derivative(x)
 
     def _run(self, x: Array, apply: Callable[[str, Array], Array]) -> Array:
         values = {"x": x}

@@ -43,9 +43,15 @@ class SpectralTiles:
         """The q of S* du, and dR, from what ``to_modes`` has made of all tiles of du."""
         S = self.S
         inner = S.up.inner(np.moveaxis(modes, 1, 0).reshape(modes.shape[1], *S.range.local_shape[:-1]))
+        del modes  # their memory
         dz = S.up.collect.forward(inner) * S.D
         q = S.down.inner_adjoint(S.down.collect.adjoint(dz @ adjoint_of(self.R)))
         return by_rows(q), S.returned(adjoint_of(self.z) @ dz)
+
+    def no_modes(self) -> np.ndarray:
+        """A q of zeros, to be written by ``to_modes``: a block may have modes and no points."""
+        Z = self.S.up.own[0].range
+        return by_rows(np.zeros(Z.local_shape, Z.dtype))
 
     def from_modes(self, q: np.ndarray) -> np.ndarray:
         """S h in a tile (channels, points)."""

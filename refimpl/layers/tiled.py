@@ -7,7 +7,8 @@ Tangent      As of the graph:   dy_n = J_n (sum of dy_i, dw_n).
 Adjoint      As of the graph:   c_n = sum of J_m* c_m over the nodes m that read n;   dw = B* (the sum over all tiles).
 Tiles        All layers are applied to some thousand points at a time, while they are in a core's cache. No array of the size of
              the whole is made but the result: what lies between, also of many more channels, is never there as a whole.
-Recomputed   A linearisation keeps x, which it was given, and the modes. The adjoint makes what lies between once more.
+Recomputed   A linearisation (tiled_point.py) keeps x, which it was given, and the modes. The adjoint makes what lies between
+             once more.
 Messages     Those of the graph, each weight once a pass; what is made again is on the rank.
 Trap         Other array libraries than NumPy do not write into tiles; they go the graph's way. So does a convolution that
              transforms its last axis elsewhere (cut, with a repartition: fourier_forms.py).
@@ -15,24 +16,18 @@ Trap         Other array libraries than NumPy do not write into tiles; they go t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
-from math import prod
 from operator import add
 
 import numpy as np
 
-from ..arrays import Array, contiguous
+from ..arrays import Array
 from .compose import Graph, Names, give, unfolded
 from .fourier import SpectralConvolution
 from .layer import Blocks, Layer
 from .point_maps import PointMap, Weights, as_matrix, point_map
-from .spectral_tiles import SpectralTiles
-from .tiles import columns, put, tiles
-
-Values = dict[str, np.ndarray]  # of nodes, in a tile: (channels, points)
-Modes = dict[str, np.ndarray]  # q of each spectral convolution
-Convolved = dict[str, SpectralTiles]
+from .tiled_point import TiledPoint, Values
 
 
 class Tiled(Graph):
@@ -72,44 +67,24 @@ class Tiled(Graph):
         return all(bool(T.own) and T.own[0].axis == self.domain.ndim - 1 for T in both)
 
     def value(self, x: Array) -> Array:
-        if not (self.in_tiles and isinstance(x, np.ndarray)):
-            return super().value(x)
-        return self._all_points(self._rows(x), self._weights(self.parameters), self._convolved(x))
+        return self.at(x).value() if self.goes(x) else super().value(x)
 
     def derivative(self, x: Array) -> tuple[Array, Callable, Callable, Blocks]:
-        if not (self.in_tiles and isinstance(x, np.ndarray)):
+        if not self.goes(x):
             return super().derivative(x)
-        h, w, spectral = self._rows(x), self._weights(self.parameters), self._convolved(x)
+        point = self.at(x)
+        return point.value(), point.tangent, point.adjoint, {}
 
-        def tangent(dx: Array, d: Blocks) -> Array:  # dy_n = J_n (sum of dy_i, dw_n)
-            dh, dw, dy = self._rows(dx), self._weights(d), self._room(h)
-            q, dq = last_modes(spectral), {name: S.tangent(dx, d[f"{name}.R"]) for name, S in spectral.items()}
-            for b, rows in self._tiles(h):
-                at, change = (values(a, spectral, modes, b, rows) for a, modes in ((h, q), (dh, dq)))
-                put(dy, b, rows, self._forth(at, change, w, dw))
-            return dy.reshape(self.range.local_shape)
-
-        def adjoint(dy: Array) -> tuple[Array, Blocks]:  # c_i += dx_n,  (dx_n, dw_n) = J_n* c_n
-            dy, dh, q = self._rows(dy), np.zeros(h.shape, h.dtype), last_modes(spectral)
-            dq = {name: np.zeros_like(modes) for name, modes in q.items()}  # a block may have modes and no points
-            sums = {name: {key: np.zeros(a.shape) for key, a in own.items()} for name, own in w.items()}
-            for b, rows in self._tiles(h):
-                c = self._back(values(h, spectral, q, b, rows), columns(dy[b, :, rows]), w, sums)
-                if "x" in c:
-                    put(dh, b, rows, c["x"])
-                for name, S in spectral.items():
-                    S.to_modes(c[name], dq[name][b, :, :, rows])
-            gradients: Blocks = {}
-            for name, S in spectral.items():
-                modes, gradients[f"{name}.R"] = S.adjoint(dq.pop(name))
-                for b, rows in self._tiles(h):
-                    columns(dh[b, :, rows])[...] += S.from_modes_of_adjoint(modes[b, :, :, rows])
-            return dh.reshape(x.shape), gradients | self._gradients(sums)
-
-        return self._all_points(h, w, spectral), tangent, adjoint, {}
+    def goes(self, x: Array) -> bool:
+        """Is ``x`` worked on tile by tile? See the trap."""
+        return self.in_tiles and isinstance(x, np.ndarray)
 
     def frozen(self) -> Tiled:
         return self
+
+    def at(self, x: np.ndarray) -> TiledPoint:
+        """The layer at x, with the weights that it has now. See tiled_point.py."""
+        return TiledPoint(self, x)
 
     # ---- one tile ----------------------------------------------------------------------------------------------------
 
@@ -122,17 +97,18 @@ class Tiled(Graph):
                 at[name] = self.maps[name].value(xs[name], w[name])
         return xs
 
-    def _through(self, at: Values, w: dict[str, Weights]) -> np.ndarray:  # y_n = F_n(sum of y_i)
+    def through(self, at: Values, w: dict[str, Weights]) -> np.ndarray:
+        """y_n = F_n(sum of y_i), from ``at``: x and each S x."""
         xs = self._inputs(at, w)
         return added(at | {o: self.maps[o].value(xs[o], w[o]) for o in self.ends if o not in at}, self.ends)
 
-    def _forth(self, at: Values, d: Values, w: dict[str, Weights], dw: dict[str, Weights]) -> np.ndarray:
+    def forth(self, at: Values, d: Values, w: dict[str, Weights], dw: dict[str, Weights]) -> np.ndarray:
         """dy_n = J_n (sum of dy_i, dw_n), with ``d`` the changes of ``at``."""
         for name, x in self._inputs(at, w).items():
             d[name] = self.maps[name].tangent(x, added(d, self.steps[name]), w[name], dw[name])
         return added(d, self.ends)
 
-    def _back(self, at: Values, dy: np.ndarray, w: dict[str, Weights], sums: dict[str, Weights]) -> Values:
+    def back(self, at: Values, dy: np.ndarray, w: dict[str, Weights], sums: dict[str, Weights]) -> Values:
         """The cotangents of ``at``:  c_i += dx_n,  (dx_n, dw_n) = J_n* c_n;  the parts dw_n are added to ``sums``."""
         xs, c = self._inputs(at, w), Values()
         give(dy, self.ends, c)
@@ -143,15 +119,9 @@ class Tiled(Graph):
                 sums[name][key] += part
         return c
 
-    # ---- what the tiles are made of, and their sums -------------------------------------------------------------------
+    # ---- weights -----------------------------------------------------------------------------------------------------
 
-    def _all_points(self, h: np.ndarray, w: dict[str, Weights], spectral: Convolved) -> np.ndarray:
-        y, q = self._room(h), last_modes(spectral)
-        for b, rows in self._tiles(h):
-            put(y, b, rows, self._through(values(h, spectral, q, b, rows), w))
-        return y.reshape(self.range.local_shape)
-
-    def _weights(self, parameters: Blocks) -> dict[str, Weights]:
+    def brought(self, parameters: Blocks) -> dict[str, Weights]:
         """All but the spectral ones, on every rank."""
         brought = {}
         for name, layer in self.maps.items():
@@ -159,7 +129,8 @@ class Tiled(Graph):
             brought[name] = {key: as_matrix(key, a) for key, a in own.items()}
         return brought
 
-    def _gradients(self, sums: dict[str, Weights]) -> Blocks:
+    def gradients(self, sums: dict[str, Weights]) -> Blocks:
+        """The sums of all ranks, at the owners."""
         gradients: Blocks = {}
         for name, own in sums.items():
             for key, B in self.maps[name].broadcasts.items():
@@ -167,35 +138,11 @@ class Tiled(Graph):
                 gradients[f"{name}.{key}"] = B.adjoint(total)
         return gradients
 
-    def _convolved(self, x: np.ndarray) -> Convolved:
-        return {name: SpectralTiles(S, x) for name, S in self.convolutions.items()}
-
-    def _rows(self, x: np.ndarray) -> np.ndarray:
-        """(batch, channels, rows, N): N is the last axis where there is a convolution, else 1."""
-        n = max(x.shape[-1], 1) if self.convolutions else 1
-        return contiguous(x).reshape(*x.shape[:2], prod(x.shape[2:]) // n, n)
-
-    def _room(self, h: np.ndarray) -> np.ndarray:
-        """For a block of the range."""
-        return np.empty((len(h), self.range.local_shape[1], *h.shape[2:]), h.dtype)
-
-    def _tiles(self, h: np.ndarray) -> Iterator[tuple[int, slice]]:
-        return tiles(len(h), h.shape[2], self.channels * h.shape[3])
-
 
 def on_one_grid(S: SpectralConvolution) -> bool:
     """Does the result have the points of x?"""
     X, Y = S.domain, S.range
     return X.shape[2:] == Y.shape[2:] and X.blocks[2:] == Y.blocks[2:]
-
-
-def values(h: np.ndarray, spectral: Convolved, q: Modes, b: int, rows: slice) -> Values:
-    """h and each S h in a tile."""
-    return {"x": columns(h[b, :, rows])} | {name: S.from_modes(q[name][b, :, :, rows]) for name, S in spectral.items()}
-
-
-def last_modes(spectral: Convolved) -> Modes:
-    return {name: S.value() for name, S in spectral.items()}
 
 
 def added(at: Values, names: Sequence[str]) -> np.ndarray:
