@@ -284,6 +284,15 @@ def test_a_slower_machine_takes_longer_and_one_rank_sends_nothing(form):
                 assert slower.forward > p.forward and slower.adjoint > p.adjoint
 
 
+def test_ranks_that_share_a_core_take_turns():
+    alone = MACHINES["summit"]
+    shared = replace(alone, cores=2)
+    for size, turns in ((1, 1), (2, 1), (3, 1.5), (6, 3)):
+        F = network(LoneRank(0, size), (1, 1, size, 1, 1))
+        assert predict(F, shared).forward == pytest.approx(turns * predict(F, alone).forward)
+        assert predict(F, shared).adjoint == pytest.approx(turns * predict(F, alone).adjoint)
+
+
 @FORM
 def test_what_the_transforms_are_predicted_to_send_is_what_all_ranks_send(team, form):
     p, q = GRIDS[team.size]
@@ -362,11 +371,14 @@ def test_a_machine_survives_its_file_and_a_wrong_one_is_told(tmp_path):
     for machine in MACHINES.values():
         path.write_text(toml(machine))
         assert find(str(path)) == machine
+        path.write_text(toml(replace(machine, cores=3)))
+        assert find(str(path)).cores == 3
     for text, told in (
         ("latency = ", "here.toml"),
         ("latency = 1", "missing"),
         (toml(machine).replace("bandwidth = ", "bandwidth = -"), "positive"),
         (toml(machine).replace("[gelu]", "[gelus]"), "gelus"),
+        (toml(machine).replace("cores = 0", "cores = -1"), "whole number of cores"),
         (toml(machine).split("[flops]")[0] + "flops = 1\ngelu = 2", "here.toml"),
     ):
         path.write_text(text)
@@ -387,6 +399,7 @@ def test_calibration_measures_this_machine(team, monkeypatch):
         return
     found = calibrate(team)
     assert ri.wire.pool(team, found)[0] == found  # told alike on all ranks
+    assert found.cores >= 1
     assert 1e-8 < found.latency < 10 and 1e5 < found.flops["float32"] < 1e13 and 1e-11 < found.gelu["float64"] < 1e-2
 
 
@@ -455,9 +468,11 @@ def test_its_first_example_works_and_writes_a_table_and_a_picture(tmp_path):
 
 
 def test_measured_stands_beside_predicted_for_the_grids_that_have_ranks():
-    done = refimpl(*OWN, "--measure", "--machine", "summit", ranks=2)
+    done = refimpl(*OWN, "--grids", "1x1x1,1x2x1,2x2x1", "--measure", "--machine", "summit", ranks=2)
     assert done.returncode == 0, done.stderr
-    assert [line.split()[:2] for line in done.stdout.splitlines()[2:]] == [["1", "1x1x1"]]
+    cells = [line.split() for line in done.stdout.splitlines()[2:]]
+    assert [c[:2] for c in cells] == [["1", "1x1x1"], ["2", "1x2x1"]]
+    assert all(float(n) > 0 for c in cells for n in (c[2], c[3], c[5], c[6]))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process's peak memory")

@@ -1,6 +1,7 @@
 """Calibration: the machine at hand, measured by the code itself.
 
-Rates        from one FourierBlock of CELLS^3 x STEPS points at width WIDTH, on every rank at once, and the GELU in it.
+Rates        from one FourierBlock of CELLS^3 x STEPS points at width WIDTH, on every rank at once, and the GELU in it, which is
+             of tiles: of the whole it would be slower by what new memory costs.
 Messages     ``exchange`` in a ring: one byte for the latency, MESSAGE bytes for the bandwidth.
 Every time   is the median over ROUNDS of that of the slowest rank.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from math import ceil
 from statistics import median
 from typing import Any
 
@@ -18,6 +20,7 @@ import numpy as np
 from .. import wire
 from ..layers import FourierBlock
 from ..layers.pointwise import gelu
+from ..layers.tiles import TILE
 from ..partition import Partition
 from ..space import Space
 from ..verify import LoneRank
@@ -43,6 +46,7 @@ def calibrate(comm: Any) -> Machine:
         memory=available_memory() / comm.size,
         flops={dtype: rate for dtype, (rate, _) in rates.items()},
         gelu={dtype: one for dtype, (_, one) in rates.items()},
+        cores=available_cores(),
     )
 
 
@@ -51,9 +55,11 @@ def rates_of(comm: Any, dtype: str) -> tuple[float, float]:
     alone: Any = LoneRank(0, 1)  # every rank has a block of its own
     block = FourierBlock(Space(Partition(alone, (1,)), (1, WIDTH, *(CELLS,) * 3, STEPS), dtype), (MODES,) * 4)
     x = block.domain.random(1)
-    gelus, whole = seconds(comm, lambda: gelu(x)), seconds(comm, lambda: block(x))
+    parts = np.array_split(x.ravel(), ceil(x.size / TILE))
+    gelus, whole = seconds(comm, lambda: [gelu(part) for part in parts]), seconds(comm, lambda: block(x))
     products = max(whole - gelus, whole / 4)  # a difference of times: noise must not make it next to nothing
-    return work(block)[0].flops / products, gelus / x.size
+    turns = max(comm.size / available_cores(), 1)
+    return turns * work(block)[0].flops / products, gelus / x.size / turns
 
 
 def ring(comm: Any, size: int) -> None:
@@ -73,6 +79,11 @@ def seconds(comm: Any, action: Callable[[], Any]) -> float:
         mine = np.array([time.perf_counter() - start])
         times.append(float(wire.finish(wire.start_all_reduce(comm, wire.everyone(comm), mine, "MAX"))[0]))
     return median(times)
+
+
+def available_cores() -> int:
+    """The cores that the ranks of this computer share."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def available_memory() -> float:

@@ -2,6 +2,7 @@
 
 Per rank     latency (s) of a message, bandwidth (bytes/s) to other ranks with all of them sending, memory (bytes); and for each
              dtype the flop rate (1/s) of the truncated transforms and the channel maps, and the time (s) of one GELU.
+Shared       ``cores``: how many ranks compute at once. More take turns, so each needs ranks / cores times as long. 0: all do.
 Named        A rank is one GPU there. Rates are SUSTAINED times the vendor's peak without tensor cores, a GELU is PASSES over
              memory, LATENCY is assumed. Nothing was measured there: times are what the algorithm could take.
 Measured     By the code itself: calibration.py.
@@ -30,11 +31,18 @@ class Machine:
     memory: float
     flops: dict[str, float]
     gelu: dict[str, float]
+    cores: int = 0
 
     def __post_init__(self) -> None:
         numbers = (self.latency, self.bandwidth, self.memory, *self.flops.values(), *self.gelu.values())
         if not all(isinstance(n, int | float) and 0 < n < float("inf") for n in numbers):
             raise ValueError(f"machine {self.name}: every figure must be a positive number, got {numbers}")
+        if not isinstance(self.cores, int) or self.cores < 0:
+            raise ValueError(f"machine {self.name}: expected a whole number of cores, or 0, got {self.cores}")
+
+    def turns(self, ranks: int) -> float:
+        """How many ranks share a core."""
+        return max(ranks / self.cores, 1.0) if self.cores else 1.0
 
     def of(self, table: dict[str, float], dtype: np.dtype) -> float:
         """A figure for ``dtype``. ValueError where the machine has none."""

@@ -11,7 +11,8 @@ Work         flops of matrix products, also where scipy.fft is in their place; n
 Time         flops / rate + numbers x time of a GELU + messages. A tree of p ranks has ceil(log2 p) rounds of the whole message;
              an all-gather or a reduce-scatter as many latencies, and the bytes of the reduce-scatter: what a rank passes on, on
              average, however unequal the owned blocks are. A repartition has a latency for each message, and the bytes that the
-             rank sends or receives, whichever are more. Nothing overlaps.
+             rank sends or receives, whichever are more. Nothing overlaps. Ranks that share a core take turns, also
+             with messages, which are copies there.
 Trap         A new layer needs its entry here. One that has none is refused, not taken for nothing.
 """
 
@@ -98,7 +99,8 @@ def predict(model: Layer, machine: Machine) -> Prediction:
     chosen = tuple(form for form in FORMS if any(T.form == form for T in found))
     rate, gelu = machine.of(machine.flops, dtype), machine.of(machine.gelu, dtype)
     sending = sum(message_time(A, machine) for A in movements(model))
-    forward, adjoint = (w.flops / rate + w.numbers * gelu + sending for w in both)
+    turns = machine.turns(ranks)
+    forward, adjoint = (turns * (w.flops / rate + w.numbers * gelu + sending) for w in both)
     return Prediction(memory(model), model.traffic(), spectral, forms, chosen, both, forward, adjoint)
 
 

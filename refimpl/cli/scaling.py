@@ -19,8 +19,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from math import prod
+from math import inf, prod
 from pathlib import Path
 from typing import Any
 
@@ -232,26 +231,38 @@ def picture(case: Case, machine: Any, rows: Sequence[Row], efficiencies: Sequenc
 
 
 def measured(comm: Any, case: Case, machine: Any) -> str:
-    """Predicted and measured seconds of the forward and of the adjoint, on each grid that has ranks here; collective."""
-    from .calibration import seconds
+    """Predicted and measured seconds of the forward and of the adjoint, on each grid that has ranks here; collective.
+
+    Ranks that a grid leaves out sleep meanwhile: waiting as MPI does would take the cores from those that work.
+    """
+    from .. import wire
     from .one_rank import expect_room
 
-    lines = [f"{case.name}: seconds, predicted for {machine.name} and measured (the median of the slowest rank)"]
-    lines.append(
-        "".join(f"{title:>12}" for title in "ranks grid forward measured ratio adjoint measured ratio".split())
-    )
-    for grid in case.grids:
-        if prod(grid) > comm.size:
-            continue
-        expected = row(case, grid, machine).prediction
+    lines, asleep = [], wire.Rendezvous(comm)
+    for grid in (g for g in case.grids if prod(g) <= comm.size):
+        ranks, expected = tuple(range(prod(grid))), row(case, grid, machine).prediction
         expect_room(expected.memory.step * prod(grid), f"{case.name} on {text(grid)}")
-        model = case.model(comm, grid)
-        x, dy = model.domain.random(1), model.range.random(2)
-        _, J = model.linearize(x)
-        forward, adjoint = partial(model.linearize, x), partial(J.adjoint, dy)
-        pairs = [(expected.forward, seconds(comm, forward)), (expected.adjoint, seconds(comm, adjoint))]
-        cells = [prod(grid), text(grid), *(cell for a, b in pairs for cell in (f"{a:.3g}", f"{b:.3g}", f"{a / b:.2f}"))]
+        times = seconds_of(case, wire.group(comm, ranks), grid) if comm.rank in ranks else (0.0, 0.0)
+        asleep.complete(inf)
+        pairs = zip((expected.forward, expected.adjoint), times, strict=True)
+        cells = [
+            prod(grid),
+            text(grid),
+            *(cell for a, b in pairs for cell in (f"{a:.3g}", f"{b:.3g}", f"{a / (b or inf):.2f}")),
+        ]
         lines.append("".join(f"{cell:>12}" for cell in cells))
-    if len(lines) == 2:
+    if not lines:
         raise ValueError(f"--measure: no grid of {case.name} fits on {comm.size} ranks; start more, or say --grids")
-    return "\n".join(lines)
+    titles = "ranks grid forward measured ratio adjoint measured ratio".split()
+    title = f"{case.name}: seconds, predicted for {machine.name} and measured (the median of the slowest rank)"
+    return "\n".join([title, "".join(f"{title:>12}" for title in titles), *lines])
+
+
+def seconds_of(case: Case, comm: Any, grid: Sequence[int]) -> tuple[float, float]:
+    """Of a linearisation and of an adjoint of the case on all ranks of ``comm``."""
+    from .calibration import seconds
+
+    model = case.model(comm, grid)
+    x, dy = model.domain.random(1), model.range.random(2)
+    _, J = model.linearize(x)
+    return seconds(comm, lambda: model.linearize(x)), seconds(comm, lambda: J.adjoint(dy))
