@@ -10,6 +10,9 @@ Residual     R = (M(x) - M(x_old)) / dt + div F(x) - q(x, x_old) = 0,  and  sum 
              two phases'.
 Jacobian     One 2 x 2 block [equation, unknown] per cell and two per face, and the wells' rows and columns. Where its
              entries stand never changes, so the order that sorts them into CSR is found once.
+Ranks        A vector holds the rank's own cells and the wells in them. Its rows need the cells around: phases are evaluated
+             in the extended block, which a halo exchange fills, and fluxes at all faces of own cells; those at the rim of a
+             block on both sides of it, alike. A Jacobian has own rows, and a column for each entry of an extended vector.
 Purity       ``residual`` and ``jacobian`` depend on their arguments alone; x_old enters through M(x_old) and the wells'
              head. R is analytic in x between switches of upwind direction or check valves, and takes complex x.
 """
@@ -19,84 +22,124 @@ from __future__ import annotations
 import numpy as np
 from scipy.sparse import csr_matrix
 
+from refimpl import Partition
+
+from .blocks import Gathering, cut, one_rank
 from .fluids import BRINE, CO2, GRAVITY, expansion
 from .injection import inflow, starting_pressure
 from .phases import Phase, evaluate_phases
 from .reservoir import Reservoir, State
+from .sums import Sums
 
 
 class Assembly:
-    """The discrete equations of a ``Reservoir``; vectors have ``size`` = 2 ``cells`` + wells entries."""
+    """The discrete equations of a ``reservoir``, which is the same on all ranks of a ``partition`` (along x, along y).
 
-    def __init__(self, reservoir: Reservoir) -> None:
-        self.reservoir = reservoir
-        self.fluids, self.rock, self.wells = reservoir.fluids, reservoir.rock, reservoir.perforations
-        self.cells, self.pore_volume = reservoir.grid.size, reservoir.pore_volume
-        self.size = 2 * self.cells + self.wells.rate.size
-        self.left, self.right = reservoir.grid.faces
-        self.transmissibility = reservoir.transmissibility
-        depth = reservoir.grid.depth.ravel()
-        self.gravity_drop = GRAVITY * (depth[self.left] - depth[self.right])
-        self.to_left, self.to_right = (_sum_into(cell, self.cells) for cell in (self.left, self.right))
+    A vector has ``size`` = 2 ``cells`` + wells entries: those of this rank. Methods that take vectors are collective.
+    """
+
+    def __init__(self, reservoir: Reservoir, partition: Partition | None = None) -> None:
+        nx, ny, nz = reservoir.grid.shape
+        self.reservoir, self.rock = reservoir, reservoir.rock
+        self.block = cut((nx, ny, nz), partition or one_rank())
+        self.pairs = self.block.of_height(2 * nz)  # of unknowns
+        self.comm, self.cells, self.inside = self.block.partition.comm, self.block.size, self.block.inside
+        around = self.block.extended
+        local = np.full(reservoir.grid.size, -1)  # a cell of the grid -> its place in the extended block
+        local[around] = np.arange(around.size)
+        self.fluids, self.pore_volume = reservoir.fluids.at(around), reservoir.pore_volume[around]
+        self.own_wells, self.wells = reservoir.perforations.at(local, self.block.numbers)
+        self.size = 2 * self.cells + self.own_wells.size
+        self._find_faces(local)
+        self.gather_wells = Gathering(self.comm, self.own_wells)
+        own_first = np.searchsorted(self.block.numbers, around[self.wells.first])
+        self.sums = Sums(self.block, own_first // nz)
         self._order, self.pattern = self._find_pattern()
+
+    @property
+    def numbers(self) -> np.ndarray:
+        """The number of each entry of a vector among those of all ranks."""
+        return np.concatenate([self.pairs.numbers, 2 * self.reservoir.grid.size + self.own_wells])
+
+    @property
+    def extended_numbers(self) -> np.ndarray:
+        """The same of an extended vector."""
+        return np.concatenate([self.pairs.extended, 2 * self.reservoir.grid.size + self.own_wells])
+
+    @property
+    def rate(self) -> float:
+        """What all wells inject, reference m3/s."""
+        return float(self.reservoir.perforations.rate.sum())
 
     def pack(self, state: State) -> np.ndarray:
         """The vector of ``state``, with the bottom-hole pressures that would drive the wells' rates into it."""
-        p, S = np.ravel(state.pressure), np.ravel(state.saturation)
+        around = self.block.extended
+        p, S = np.ravel(state.pressure)[around], np.ravel(state.saturation)[around]
         P = starting_pressure(self.wells, self.fluids, evaluate_phases(self.fluids, p, S))
-        return np.concatenate([np.stack([p, S], axis=1).ravel(), P])
+        return np.concatenate([np.stack([p, S], axis=1)[self.inside].ravel(), P])
 
     def unpack(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(p, S, P): views of ``x``."""
-        n = 2 * self.cells
+        """(p, S, P): views of ``x``, a vector or an extended one."""
+        n = x.size - self.own_wells.size
         return x[0:n:2], x[1:n:2], x[n:]
+
+    def extend(self, x: np.ndarray) -> np.ndarray:
+        """The vector with the cells around the own ones."""
+        n = 2 * self.cells
+        return np.concatenate([self.pairs.extend(x[:n]), x[n:]])
 
     def residual(self, x: np.ndarray, x_old: np.ndarray, dt: float) -> np.ndarray:
         """R of the step from ``x_old`` to ``x`` in ``dt`` seconds, reference m3/s."""
         return self.linearize(x, x_old, dt)[0]
 
     def jacobian(self, x: np.ndarray, x_old: np.ndarray, dt: float) -> csr_matrix:
-        """dR/dx, by rows."""
+        """dR/dx, by rows; its product with a vector is ``jacobian @ extend(v)``."""
         return self.linearize(x, x_old, dt)[1]
 
     def linearize(self, x: np.ndarray, x_old: np.ndarray, dt: float) -> tuple[np.ndarray, csr_matrix]:
         """(R, dR/dx): the two share nearly all of their work."""
-        n, wells = 2 * self.cells, self.wells
+        n, wells, x, x_old = 2 * self.cells, self.wells, self.extend(x), self.extend(x_old)
         phases, old = (evaluate_phases(self.fluids, *self.unpack(v)[:2]) for v in (x, x_old))
         held, d_held = self._held(x, phases)
         before, _ = self._held(x_old, old)
         flux, d_left, d_right = self._flux(phases)
         q, d_cell, d_well = inflow(wells, self.fluids, self.unpack(x)[2], phases, old)
 
-        R, diagonal = np.empty(self.size, x.dtype), d_held / dt
+        R, rates, diagonal = np.empty(self.size, x.dtype), (held - before) / dt, d_held / dt
         for a in (BRINE, CO2):
-            R[a:n:2] = (held[a] - before[a]) / dt + self.to_left @ flux[a] - self.to_right @ flux[a]
+            rates[a] += self.to_left @ flux[a] - self.to_right @ flux[a]
             for u in (0, 1):
                 diagonal[a, u] += self.to_left @ d_left[a, u] - self.to_right @ d_right[a, u]
+        np.subtract.at(rates[CO2], wells.cell, q)
+        R[:n] = rates.T[self.inside].ravel()
         R[n:] = -wells.rate
         np.add.at(R, n + wells.well, q)
-        np.subtract.at(R, 2 * wells.cell + CO2, q)
         for u in (0, 1):
             np.subtract.at(diagonal[CO2, u], wells.cell, d_cell[u])
         d_rate = np.bincount(wells.well, d_well.real, wells.rate.size)
         return R, self._matrix([diagonal, d_right, -d_left, -d_well, d_cell, d_rate])
 
     def held(self, x: np.ndarray) -> np.ndarray:
-        """M(x): reference cubic metres of brine and of CO2 in each cell, (2, cells)."""
-        return self._held(x, evaluate_phases(self.fluids, *self.unpack(x)[:2]))[0]
+        """M(x): reference cubic metres of brine and of CO2 in each own cell, (2, cells)."""
+        x = self.extend(x)
+        return self._held(x, evaluate_phases(self.fluids, *self.unpack(x)[:2]))[0][:, self.inside]
+
+    def held_in_all(self, x: np.ndarray) -> np.ndarray:
+        """(brine, CO2) in the cells of all ranks, reference m3."""
+        return self.sums.of(self.held(x))
 
     def in_place(self, x: np.ndarray) -> np.ndarray:
         """(brine, CO2) in the box itself, reference m3: the boundary's multipliers are left out.
 
         What errors of mass are relative to: the aquifer's volume must not make them look small.
         """
-        return (self.held(x) / self.reservoir.multiplier).sum(axis=1)
+        return self.sums.of(self.held(x) / self.reservoir.multiplier[self.block.numbers])
 
     def _held(self, x: np.ndarray, phases: tuple[Phase, Phase]) -> tuple[np.ndarray, np.ndarray]:
-        """M, [phase, cell], and dM, [phase, unknown, cell]."""
+        """M, [phase, cell], and dM, [phase, unknown, cell], of an extended vector."""
         p, _, _ = self.unpack(x)
         r, dr = expansion(p, self.rock.compressibility, self.rock.reference_pressure)
-        V, held, d_held = self.pore_volume, np.empty((2, self.cells), x.dtype), np.empty((2, 2, self.cells), x.dtype)
+        V, held, d_held = self.pore_volume, np.empty((2, p.size), x.dtype), np.empty((2, 2, p.size), x.dtype)
         for a, f in enumerate(phases):
             held[a] = V * r * f.b * f.saturation
             d_held[a, 0] = V * f.saturation * (dr * f.b + r * f.db)
@@ -126,20 +169,39 @@ class Assembly:
                 d_right[a, 1] += by_p_right * f.slope[right]
         return flux, d_left, d_right
 
+    def _find_faces(self, local: np.ndarray) -> None:
+        """The faces of own cells, in the numbers of the extended block."""
+        grid, cells = self.reservoir.grid, self.block.extended.size
+        is_own = np.zeros(grid.size, dtype=bool)
+        is_own[self.block.numbers] = True
+        left, right = grid.faces
+        here = is_own[left] | is_own[right]
+        left, right = left[here], right[here]
+        depth = grid.depth.ravel()
+        self.gravity_drop = GRAVITY * (depth[left] - depth[right])
+        self.transmissibility = self.reservoir.transmissibility[here]
+        self.left, self.right = local[left], local[right]
+        self.to_left, self.to_right = (_sum_into(cell, cells) for cell in (self.left, self.right))
+
     def _find_pattern(self) -> tuple[np.ndarray, csr_matrix]:
         """(order, pattern): the values of ``linearize``, in this order, are the data of a Jacobian with that sparsity."""
-        cell, n = np.arange(self.cells), 2 * self.cells
-        well, wells = n + self.wells.well, n + np.arange(self.wells.rate.size)
+        cells, wells = self.block.extended.size, np.arange(self.own_wells.size)
+        cell, n = np.arange(cells), 2 * cells
+        well = n + self.wells.well
         rows, columns = [], []
         for row, column in ((cell, cell), (self.left, self.right), (self.right, self.left)):
             rows += [2 * row + a for a in (BRINE, CO2) for _ in (0, 1)]
             columns += [2 * column + u for _ in (BRINE, CO2) for u in (0, 1)]
-        rows += [2 * self.wells.cell + CO2, well, well, wells]
-        columns += [well, 2 * self.wells.cell, 2 * self.wells.cell + 1, wells]
-        row, column = np.concatenate(rows), np.concatenate(columns)
-        order = np.lexsort((column, row))
-        starts = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=self.size))]).astype(np.int32)
-        return order, csr_matrix((np.ones(order.size), column[order].astype(np.int32), starts), (self.size, self.size))
+        rows += [2 * self.wells.cell + CO2, well, well, n + wells]
+        columns += [well, 2 * self.wells.cell, 2 * self.wells.cell + 1, n + wells]
+        own = np.full(n + wells.size, -1)  # an extended row -> an own one
+        own[np.concatenate([self.pairs.inside, n + wells])] = np.arange(self.size)
+        row, column = own[np.concatenate(rows)], np.concatenate(columns)
+        kept = np.flatnonzero(row >= 0)
+        order = kept[np.lexsort((column[kept], row[kept]))]
+        starts = np.concatenate([[0], np.cumsum(np.bincount(row[order], minlength=self.size))]).astype(np.int32)
+        shape = (self.size, n + wells.size)
+        return order, csr_matrix((np.ones(order.size), column[order].astype(np.int32), starts), shape)
 
     def _matrix(self, values: list[np.ndarray]) -> csr_matrix:
         data = np.concatenate([v.real.ravel() for v in values])[self._order]

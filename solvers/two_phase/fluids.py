@@ -8,7 +8,7 @@ Reference    The convention of industry's black-oil simulators (Schlumberger, Ec
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -50,6 +50,10 @@ class Fluids:
     def expansion(self, phase: int, pressure: np.ndarray) -> Pair:
         """(b, db/dp) of ``phase`` (BRINE or CO2)."""
         return expansion(pressure, self.compressibility[phase], self.reference_pressure)
+
+    def at(self, cells: np.ndarray) -> Fluids:
+        """The fluids in some ``cells``, flat indices."""
+        return replace(self, capillary=self.capillary.at(cells)) if self.capillary else self
 
     def capillary_pressure(self, saturation: np.ndarray) -> Pair:
         """(p_c, dp_c/dS) in Pa at the CO2 ``saturation``, (cells,)."""

@@ -50,16 +50,26 @@ def solve_step(
 def _mass_scale(assembly: Assembly, x_old: np.ndarray, dt: float) -> np.ndarray:
     """The reference masses (brine, CO2): in the box before the step, and injected in it."""
     scale = assembly.in_place(x_old)
-    scale[CO2] += assembly.wells.rate.sum() * dt
+    scale[CO2] += assembly.rate * dt
     return np.maximum(scale, np.finfo(float).tiny)
 
 
 def _errors(assembly: Assembly, R: np.ndarray, dt: float, scale: np.ndarray) -> tuple[float, float]:
-    """(largest change of saturation that a cell's residual stands for, relative error of the phases' masses)."""
-    cells, wells = R[: 2 * assembly.cells].reshape(-1, 2), R[2 * assembly.cells :]
-    imbalance = np.abs(cells.sum(axis=0))
-    imbalance[CO2] += np.abs(wells).sum()
-    return np.abs(cells / assembly.pore_volume[:, None]).max() * dt, (imbalance * dt / scale).max()
+    """(largest change of saturation that a cell's residual stands for, relative error of the phases' masses), of all ranks.
+
+    A number that is not finite makes one of the two so, and all ranks see it.
+    """
+    sums, volume = assembly.sums, assembly.pore_volume[assembly.inside]
+    cells, wells = R[: 2 * assembly.cells].reshape(-1, 2).T, np.abs(R[2 * assembly.cells :])
+    local = np.abs(cells / volume).max(axis=0)
+    columns = np.zeros((sums.columns, 4))
+    columns[:, :2] = sums.by_column(cells).sum(axis=2).T
+    columns[:, 2] = sums.by_column(local[None]).max(axis=2)
+    sums.add_wells(columns[:, 3:], wells[:, None])
+    columns = sums.gather(columns)
+    total = np.abs(columns[:, :2].sum(axis=0))
+    total[CO2] += columns[:, 3].sum()
+    return columns[:, 2].max() * dt, (total * dt / scale).max()
 
 
 def _update(assembly: Assembly, x: np.ndarray, dx: np.ndarray) -> np.ndarray:

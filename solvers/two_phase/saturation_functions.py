@@ -12,7 +12,7 @@ Reference    Corey (1954); Brooks and Corey (1964).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -82,12 +82,20 @@ class BrooksCorey:
 
     def __post_init__(self) -> None:
         entry = np.asarray(self.entry_pressure, dtype=np.float64)
-        if not (np.isfinite(entry).all() and entry.min() >= 0.0):
+        if not (np.isfinite(entry).all() and entry.min(initial=0.0) >= 0.0):
             raise ValueError("BrooksCorey: expected entry pressures in Pa, finite and >= 0")
         if not (0.0 < self.exponent < np.inf and 0.0 < self.linear_below < 1.0):
             raise ValueError(
                 f"BrooksCorey: expected exponent > 0 and linear_below in 0..1, got {self.exponent}, {self.linear_below}"
             )
+
+    def at(self, cells: np.ndarray) -> BrooksCorey:
+        """The curves of some ``cells``, flat indices."""
+        return (
+            self
+            if np.ndim(self.entry_pressure) == 0
+            else replace(self, entry_pressure=np.ravel(self.entry_pressure)[cells])
+        )
 
     def evaluate(self, effective: np.ndarray) -> Pair:
         """(p_c, dp_c/ds) in Pa at the ``effective`` brine saturation s, an array of flat cell order."""

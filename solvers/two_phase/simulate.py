@@ -6,6 +6,8 @@ Steps        What remains of a report interval is cut into equal steps of at mos
 Mass         |held - initially held - injected| / (in place + injected), the larger of the two phases', worst over all
              steps. In place is what the box itself holds: the multiples of pore volume that stand for aquifers count in
              what is held, but not in what the error is relative to.
+Ranks        The columns of cells are cut over a partition; every rank has the frames of its own. Accepted steps, iterations
+             and states are those of one rank: every sum over cells has an order that does not depend on the partition.
 """
 
 from __future__ import annotations
@@ -18,7 +20,10 @@ from math import ceil
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from refimpl import Partition, Space, wire
+
 from .assembly import Assembly
+from .blocks import one_rank
 from .control import SimulationError, StepControl, StepFailed
 from .linear import linear_solver
 from .newton import solve_step
@@ -32,9 +37,10 @@ EASY = 6  # iterations: a step solved in so few doubles the proposal
 class Result:
     """The history: frame 0 is the initial state, frame n the state at the n-th report time.
 
-    ``times`` (T+1,) s; ``saturation`` of CO2 and ``pressure`` of brine in Pa, (T+1, nx, ny, nz); ``bhp`` (T+1, wells), the
-    wells' bottom-hole pressures in Pa (frame 0: what would drive the rates); ``steps``, the accepted time steps in s;
-    ``newton_iterations`` in all, failed steps included; ``mass_balance_error``, see the page; ``seconds`` of wall time.
+    ``times`` (T+1,) s; ``saturation`` of CO2 and ``pressure`` of brine in Pa, (T+1, nx, ny, nz), of the cells of this rank:
+    each frame is a block of ``space``; ``bhp`` (T+1, wells), the wells' bottom-hole pressures in Pa (frame 0: what would
+    drive the rates); ``steps``, the accepted time steps in s; ``newton_iterations`` in all, failed steps included;
+    ``mass_balance_error``, see the page; ``seconds`` of wall time.
     """
 
     times: np.ndarray
@@ -45,6 +51,7 @@ class Result:
     newton_iterations: int
     mass_balance_error: float
     seconds: float
+    space: Space
 
 
 def simulate(
@@ -53,35 +60,43 @@ def simulate(
     initial: State | None = None,
     control: StepControl | None = None,
     progress: Callable[[float, str], None] | None = None,
+    partition: Partition | None = None,
 ) -> Result:
     """Simulate from ``initial`` (default: brine at rest, see ``hydrostatic``) to the report ``times`` in s.
 
-    The times increase, the first above 0. ``progress(fraction, text)`` is called after each of them.
+    The times increase, the first above 0. ``progress(fraction, text)`` is called after each of them, on every rank.
+    ``partition``: (ranks along x, along y); by default this process alone, without MPI. All ranks of its communicator give
+    the same arguments, the initial state whole.
     Raises ValueError where times or the initial state are unfit, SimulationError where steps would have to be too short
-    or too many.
+    or too many; on all ranks.
     """
     start = time.perf_counter()
-    reports = _checked_times(times)
-    assembly = Assembly(reservoir)
-    march = March(assembly, control or StepControl(), assembly.pack(_checked_state(reservoir, initial)))
-    frames = [march.x]
-    with threadpool_limits(1, "blas"):  # the vectors are too short for more threads to help
+    reports, state = _checked_times(times), _checked_state(reservoir, initial)
+    partition = partition or one_rank()
+    wire.vote(partition.comm, None, f"simulate of {reservoir.grid.shape} cells, {reports.size} times, over {partition}")
+    assembly = Assembly(reservoir, partition)
+    with threadpool_limits(1, "blas"), wire.unchecked():  # the vectors are too short for more threads to help
+        march = March(assembly, control or StepControl(), assembly.pack(state))
+        frames = [march.x]
         for report in reports.tolist():
             march.to(report)
             frames.append(march.x)
             if progress:
                 progress(report / reports[-1], march.summary())
-    parts = [np.stack(part) for part in zip(*map(assembly.unpack, frames), strict=True)]
-    pressure, saturation = (part.reshape(-1, *reservoir.grid.shape) for part in parts[:2])
+        parts = [np.stack(part) for part in zip(*map(assembly.unpack, frames), strict=True)]
+        bhp = assembly.gather_wells(parts[2].T).T
+    space = assembly.block.space
+    pressure, saturation = (part.reshape(len(part), *space.local_shape) for part in parts[:2])
     return Result(
         times=np.concatenate([[0.0], reports]),
         saturation=saturation,
         pressure=pressure,
-        bhp=parts[2],
+        bhp=bhp,
         steps=march.steps,
         newton_iterations=march.iterations,
         mass_balance_error=march.mass_balance_error,
         seconds=time.perf_counter() - start,
+        space=space,
     )
 
 
@@ -94,7 +109,7 @@ class March:
         self.time, self.proposal = 0.0, min(control.first or self._gentle_step(), control.longest)
         self.steps: list[float] = []
         self.iterations, self.mass_balance_error = 0, 0.0
-        self.initial_mass = assembly.held(x).sum(axis=1)
+        self.initial_mass = assembly.held_in_all(x)
 
     def to(self, report: float) -> None:
         """March to the time ``report`` in s."""
@@ -117,8 +132,8 @@ class March:
 
     def _gentle_step(self) -> float:
         """The time, s, in which the wells inject the pore volume of their cells."""
-        wells = self.assembly.wells
-        volume = np.bincount(wells.well, self.assembly.pore_volume[wells.cell], wells.rate.size)
+        wells, pore_volume = self.assembly.reservoir.perforations, self.assembly.reservoir.pore_volume
+        volume = np.bincount(wells.well, pore_volume[wells.cell], wells.rate.size)
         at_work = wells.rate > 0.0
         return float((volume[at_work] / wells.rate[at_work]).min(initial=np.inf))
 
@@ -127,8 +142,8 @@ class March:
         self.iterations += iterations
         grown = max(self.proposal, 2.0 * dt) if iterations <= EASY else dt
         self.proposal = min(grown, self.control.longest)
-        injected = np.array([0.0, self.assembly.wells.rate.sum() * self.time])
-        held = self.assembly.held(self.x).sum(axis=1)
+        injected = np.array([0.0, self.assembly.rate * self.time])
+        held = self.assembly.held_in_all(self.x)
         reference = np.maximum(self.assembly.in_place(self.x) + injected, np.finfo(float).tiny)
         error = np.abs(held - self.initial_mass - injected) / reference
         self.mass_balance_error = max(self.mass_balance_error, float(error.max()))

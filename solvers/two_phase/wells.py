@@ -56,6 +56,19 @@ class Perforations:
     rate: np.ndarray
     first: np.ndarray
 
+    def at(self, local: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, Perforations]:
+        """(numbers, perforations) of the wells in the cells ``own``; ``local``: the new index of each cell."""
+        numbers = np.flatnonzero(np.isin(self.first, own))
+        here = np.isin(self.well, numbers)
+        return numbers, Perforations(
+            cell=local[self.cell[here]],
+            well=np.searchsorted(numbers, self.well[here]),
+            index=self.index[here],
+            drop=self.drop[here],
+            rate=self.rate[numbers],
+            first=local[self.first[numbers]],
+        )
+
 
 def perforate(grid: Grid, permeability: Sequence[np.ndarray], injectors: Sequence[Injector]) -> Perforations:
     """The perforations of ``injectors`` in rock of ``permeability`` (kx, ky, kz), arrays (nx, ny, nz) in m2.

@@ -1,0 +1,154 @@
+"""Blocks: which columns of cells each rank has, and what surrounds them.
+
+Definition   The nx x ny columns of a grid are cut over the two axes of a partition, each column whole. A rank computes the
+             rows of its own columns. What it needs for them are these and one layer of columns all round: its extended
+             block, which a halo exchange fills. One rank alone has all columns, no halo, and needs no MPI.
+Aligned      Blocks begin at multiples of 2^depth, so that 2 x 2 columns that become one lie on one rank, ``depth`` times over.
+             A larger depth leaves less to compute on all ranks alike, but blocks that differ more; the cheaper is chosen.
+Order        Entries are numbered as in the whole grid, in C order, and every block keeps that order: a row of a matrix is
+             summed in the same order on any partition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from refimpl import HaloExchange, Partition, Space, blocks, wire
+
+FEWEST_COLUMNS = 16  # so few need not be coarsened
+
+Rows = list[tuple[int, int]]  # (start, stop) of each block along an axis
+
+
+@dataclass(frozen=True)
+class Alone:
+    """A communicator of one process, for a partition without MPI."""
+
+    rank: int = 0
+    size: int = 1
+
+
+def one_rank() -> Partition:
+    """The partition of a process that runs alone."""
+    comm: Any = Alone()
+    return Partition(comm, (1, 1))
+
+
+class Block:
+    """This rank's columns of a grid of ``shape`` = (nx, ny, height of a column), of which ``rows`` = (along x, along y) are
+    the blocks of all ranks; they can be coarsened ``depth`` times."""
+
+    def __init__(self, partition: Partition, shape: Sequence[int], rows: tuple[Rows, Rows], depth: int) -> None:
+        self.partition, self.shape, self.rows, self.depth = partition, tuple(shape), rows, depth
+        self.space = Space(partition, shape, blocks=dict(enumerate(rows)))
+        widths = [[(int(a > 0), int(b < n)) for a, b in row] for row, n in zip(rows, shape, strict=False)]
+        self.halo = HaloExchange(self.space, [*widths, (0, 0)])
+
+    @property
+    def height(self) -> int:
+        return self.shape[2]
+
+    @property
+    def size(self) -> int:
+        """The number of this rank's own entries."""
+        return self.numbers.size
+
+    @cached_property
+    def numbers(self) -> np.ndarray:
+        """The number of each own entry in the whole grid."""
+        return _numbers(self.space.local_box, self.shape)
+
+    @cached_property
+    def extended(self) -> np.ndarray:
+        """The number of each entry of the extended block in the whole grid."""
+        return _numbers(self.halo.range.local_box, self.shape)
+
+    @cached_property
+    def inside(self) -> np.ndarray:
+        """Where the own entries stand in the extended block."""
+        return np.searchsorted(self.extended, self.numbers)
+
+    def extend(self, x: np.ndarray) -> np.ndarray:
+        """The own entries ``x`` with those around them."""
+        if self.extended.size == x.size and self.partition.comm.size == 1:
+            return x
+        return self.halo.forward(x.reshape(self.space.local_shape)).ravel()
+
+    def of_height(self, height: int) -> Block:
+        """The same columns with another number of entries each."""
+        return Block(self.partition, (*self.shape[:2], height), self.rows, self.depth)
+
+    def coarser(self) -> Block:
+        """Two by two columns become one."""
+        nx, ny = (half(n) for n in self.shape[:2])
+        rows = [[(half(a), half(b)) for a, b in row] for row in self.rows]
+        return Block(self.partition, (nx, ny, self.height), (rows[0], rows[1]), self.depth - 1)
+
+    def whole(self) -> Block:
+        """All columns on this rank, as if it were alone."""
+        return cut(self.shape, one_rank())
+
+
+def cut(shape: Sequence[int], partition: Partition) -> Block:
+    """The grid ``shape`` = (nx, ny, height) over a partition with two axes. Raises ValueError where it has not two."""
+    if len(partition.shape) != 2:
+        raise ValueError(f"two_phase: expected a partition (ranks along x, along y), got {partition.shape}")
+    depth = most_coarsenings(*shape[:2])
+    if partition.size > 1:
+        depth = min(range(depth + 1), key=lambda d: _cost(_rows(shape, partition, d), shape, d))
+    return Block(partition, shape, _rows(shape, partition, depth), depth)
+
+
+def most_coarsenings(nx: int, ny: int) -> int:
+    """How often two by two columns become one until FEWEST_COLUMNS are left."""
+    return 0 if nx * ny <= FEWEST_COLUMNS else 1 + most_coarsenings(half(nx), half(ny))
+
+
+def half(n: int) -> int:
+    """n / 2, rounded up."""
+    return -(-n // 2)
+
+
+def _rows(shape: Sequence[int], partition: Partition, depth: int) -> tuple[Rows, Rows]:
+    unit = 2**depth
+    along = [
+        [(min(a * unit, n), min(b * unit, n)) for a, b in blocks(-(-n // unit), p)]
+        for n, p in zip(shape, partition.shape, strict=False)
+    ]
+    return along[0], along[1]
+
+
+def _cost(rows: tuple[Rows, Rows], shape: Sequence[int], depth: int) -> float:
+    """About the time of a solve: twice the largest share of the columns, and what all ranks compute on the coarse grid."""
+    largest = [max(b - a for a, b in row) / n for row, n in zip(rows, shape, strict=False)]
+    return 2.0 * largest[0] * largest[1] + 0.25**depth
+
+
+def _numbers(box: Sequence[tuple[int, int]], shape: Sequence[int]) -> np.ndarray:
+    i, j, k = (np.arange(*ends) for ends in box)
+    return ((i[:, None, None] * shape[1] + j[:, None]) * shape[2] + k).ravel()
+
+
+class Gathering:
+    """What all ranks have, on each, in the order of its ``numbers``, of which this rank has some; collective.
+
+    Calling it with an array, (own, ..), gives (all, ..). It is the same on every partition.
+    """
+
+    def __init__(self, comm: Any, numbers: np.ndarray) -> None:
+        self.comm, self.sizes = comm, wire.pool(comm, numbers.size)
+        everything = wire.finish(wire.start_all_gather(comm, wire.everyone(comm), numbers, self.sizes))
+        self.order = np.argsort(everything, kind="stable")
+        self.numbers = everything[self.order]
+
+    def __call__(self, own: np.ndarray) -> np.ndarray:
+        each = int(np.prod(own.shape[1:]))
+        parts = wire.start_all_gather(
+            self.comm, wire.everyone(self.comm), own.ravel(), [each * size for size in self.sizes]
+        )
+        return wire.finish(parts).reshape(-1, *own.shape[1:])[self.order]
