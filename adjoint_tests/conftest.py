@@ -15,7 +15,7 @@ settings.load_profile("refimpl")
 
 # what has no blocks, has them on the host by its nature (files, pictures, the solvers), or chooses the library itself
 HOST = "arrays cli draw generate geology images misuse mutants partition small_scope spmd torch tutorials two_phase".split()
-HOST += ["navier_stokes", "scaling", "waiting", "wire"]
+HOST += ["navier_stokes", "scaling", "two_phase_ranks", "waiting", "wire"]
 collect_ignore = []
 
 

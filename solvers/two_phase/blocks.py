@@ -100,8 +100,8 @@ def cut(shape: Sequence[int], partition: Partition) -> Block:
         raise ValueError(f"two_phase: expected a partition (ranks along x, along y), got {partition.shape}")
     depth = most_coarsenings(*shape[:2])
     if partition.size > 1:
-        depth = min(range(depth + 1), key=lambda d: _cost(_rows(shape, partition, d), shape, d))
-    return Block(partition, shape, _rows(shape, partition, depth), depth)
+        depth = min(range(depth + 1), key=lambda d: _cost(aligned(shape, partition, d), shape, d))
+    return Block(partition, shape, aligned(shape, partition, depth), depth)
 
 
 def most_coarsenings(nx: int, ny: int) -> int:
@@ -114,7 +114,8 @@ def half(n: int) -> int:
     return -(-n // 2)
 
 
-def _rows(shape: Sequence[int], partition: Partition, depth: int) -> tuple[Rows, Rows]:
+def aligned(shape: Sequence[int], partition: Partition, depth: int) -> tuple[Rows, Rows]:
+    """Blocks, along x and along y, that begin at multiples of 2^depth."""
     unit = 2**depth
     along = [
         [(min(a * unit, n), min(b * unit, n)) for a, b in blocks(-(-n // unit), p)]
