@@ -15,100 +15,111 @@ Cost         One halo exchange for each time that A_br or A_rb is applied.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from scipy.linalg import lapack
 from scipy.sparse import csr_matrix
 
 from .blocks import Block
+from .stencil import ABOVE, BELOW, CENTRE, STEPS, WEST
 
 RED, BLACK = 0, 1
 
+Solve = Callable[[np.ndarray], np.ndarray]
+
 
 class Columns:
-    """Column solves for all matrices with the sparsity ``pattern``: a row for each entry of ``block``, a column for each of
-    its extended block. ``unknowns``: of each cell."""
+    """Column solves for matrices on the columns of ``block``, with ``unknowns`` of each cell."""
 
-    def __init__(self, pattern: csr_matrix, block: Block, unknowns: int = 1) -> None:
-        self.block, self.width = block, 2 * unknowns - 1
-        place, colour = places(pattern), _colour(block.extended, block)
-        self.own = [np.flatnonzero(colour[block.inside] == c) for c in (RED, BLACK)]
-        self._bands, self._places = [], []
-        for c in (RED, BLACK):
-            rows = place[self.own[c]]
-            self._bands.append(self._band_places(rows[:, block.inside[self.own[c]]]))
-            self._places.append(_only(rows, colour != c))
-        self.coupling = [part.astype(float) for part in self._places]
-        self._factors: dict[int, tuple[np.ndarray, np.ndarray] | None] = {}
+    def __init__(self, block: Block, unknowns: int = 1) -> None:
+        self.block, self.unknowns = block, unknowns
+        (i0, i1), (j0, j1), _ = block.space.local_box
+        i, j = (n.ravel() for n in np.meshgrid(np.arange(i0, i1), np.arange(j0, j1), indexing="ij"))
+        self.shape = i.size, block.height
+        self.own = [np.flatnonzero((i + j) % 2 == colour) for colour in (RED, BLACK)]
+        self.coupling = [self._couplings(i[own], j[own]) for own in self.own]
+        self._solve: list[Solve] = []
 
-    def factor(self, data: np.ndarray) -> None:
-        """Take over the matrix whose CSR data in ``pattern`` are ``data``.
+    def factor(self, C: np.ndarray) -> None:
+        """Take over the matrix whose coefficients (see ``stencil``) are C, (7, m, m, cells), without the m where it is 1.
 
         Where a column is singular, solutions will not be numbers: so all ranks will know at their next sum.
         """
-        padded = np.concatenate([[0.0], data])
-        for colour in (RED, BLACK):
-            self.coupling[colour].data = padded[self._places[colour].data]
-            if self._bands[colour].shape[1]:
-                lu, pivots, info = lapack.dgbtrf(padded[self._bands[colour]], self.width, self.width)
-                self._factors[colour] = None if info else (lu, pivots)
+        m, (columns, height) = self.unknowns, self.shape
+        C = C.reshape(7, m, m, columns, height // m)
+        factor = _tridiagonal if m == 1 else _banded
+        self._solve = []
+        for own, coupling in zip(self.own, self.coupling, strict=True):
+            part = C[:, :, :, own]
+            coupling.data = part[WEST:].transpose(3, 4, 1, 0, 2).ravel()
+            self._solve.append(factor(part.reshape(7, m, m, -1)) if own.size else np.copy)
 
     def solve(self, colour: int, b: np.ndarray) -> np.ndarray:
-        """T^-1 b for the columns of one colour."""
-        if b.size == 0:
-            return b
-        factors = self._factors[colour]
-        if factors is None:
-            return np.full_like(b, np.nan)
-        return lapack.dgbtrs(factors[0], self.width, self.width, b, factors[1])[0]
+        """T^-1 b for the columns of one colour, (columns, height)."""
+        return self._solve[colour](b.ravel()).reshape(b.shape)
 
     def couple(self, colour: int, x: np.ndarray) -> np.ndarray:
         """A_rb x_b for RED, A_br x_r for BLACK; collective."""
-        return self.coupling[colour] @ self.block.extend(x)
+        return (self.coupling[colour] @ self.block.extend(x.ravel())).reshape(-1, self.block.height)
 
     def sweep(self, b: np.ndarray) -> np.ndarray:
         """x after one sweep from zero, red before black."""
-        red, black = self.own
-        x = np.zeros(b.size)
+        (red, black), b, x = self.own, b.reshape(self.shape), np.zeros(self.shape)
         x[red] = self.solve(RED, b[red])
         x[black] = self.solve(BLACK, b[black] - self.couple(BLACK, x))
-        return x
+        return x.ravel()
 
     def remains(self, x: np.ndarray) -> np.ndarray:
         """The residual b - A x that ``sweep`` leaves."""
-        r = np.zeros(x.size)
+        r = np.zeros(self.shape)
         r[self.own[RED]] = -self.couple(RED, x)
-        return r
+        return r.ravel()
 
     def sweep_back(self, b: np.ndarray, x: np.ndarray) -> np.ndarray:
         """What the mirrored sweep, black before red, makes of x: it starts from the red part."""
-        red, black = self.own
-        x = x.copy()
+        (red, black), b, x = self.own, b.reshape(self.shape), x.reshape(self.shape).copy()
         x[black] = self.solve(BLACK, b[black] - self.couple(BLACK, x))
         x[red] = self.solve(RED, b[red] - self.couple(RED, x))
-        return x
+        return x.ravel()
 
-    def _band_places(self, place: csr_matrix) -> np.ndarray:
-        """Where the entries of LAPACK's band storage come from: a[i, j] at [2 width + i - j, j]; width rows for fill."""
-        size, width = place.shape[0], self.width
-        bands = np.zeros((3 * width + 1, size), dtype=np.int64, order="F")
-        for offset in range(-min(width, size - 1), min(width, size - 1) + 1):
-            start, stop = max(offset, 0), size + min(offset, 0)
-            bands[2 * width - offset, start:stop] = place.diagonal(offset)
-        return bands
+    def _couplings(self, i: np.ndarray, j: np.ndarray) -> csr_matrix:
+        """The pattern of A_rb or A_br for the columns (i, j), of one colour, in the extended block.
 
-
-def places(pattern: csr_matrix) -> csr_matrix:
-    """The matrix whose entries say where in ``pattern.data`` they stand, counted from 1 (0: no entry)."""
-    return csr_matrix((np.arange(1, pattern.nnz + 1), pattern.indices, pattern.indptr), pattern.shape)
-
-
-def _colour(numbers: np.ndarray, block: Block) -> np.ndarray:
-    column = numbers // block.height
-    return (column // block.shape[1] + column % block.shape[1]) % 2
+        Each row has four neighbours' entries; at the rim of the grid they stand for the column itself, and are 0.
+        """
+        m, ((e0, e1), (f0, f1), _) = self.unknowns, self.block.halo.range.local_box
+        near = np.empty((i.size, 4), dtype=np.int32)
+        for n, (di, dj, _) in enumerate(STEPS[WEST:]):
+            there = (e0 <= i + di) & (i + di < e1) & (f0 <= j + dj) & (j + dj < f1)
+            near[:, n] = (i + di * there - e0) * (f1 - f0) + j + dj * there - f0
+        layer, unknown = (np.arange(n, dtype=np.int32) for n in (self.block.height // m, m))
+        indices = (near[:, None, None, :, None] * layer.size + layer[:, None, None, None]) * m + unknown
+        indices = np.broadcast_to(indices, (i.size, layer.size, m, 4, m)).ravel()
+        rows = i.size * self.block.height
+        starts = np.arange(rows + 1, dtype=np.int32) * (4 * m)
+        return csr_matrix((np.zeros(indices.size), indices, starts), (rows, self.block.extended.size))
 
 
-def _only(matrix: csr_matrix, columns: np.ndarray) -> csr_matrix:
-    """``matrix`` with the entries in ``columns`` (a mask) alone."""
-    row = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
-    kept = columns[matrix.indices]
-    return csr_matrix((matrix.data[kept], (row[kept], matrix.indices[kept])), matrix.shape)
+def _tridiagonal(C: np.ndarray) -> Solve:
+    """The solution of columns one below the other, of coefficients (7, 1, 1, cells)."""
+    above, centre, below = (C[direction, 0, 0] for direction in (ABOVE, CENTRE, BELOW))
+    *factors, singular = lapack.dgttrf(above[1:], centre, below[:-1])
+    return _not_a_number if singular else lambda b: lapack.dgttrs(*factors, b)[0]
+
+
+def _banded(C: np.ndarray) -> Solve:
+    """The same for coefficients (7, m, m, cells)."""
+    m, cells = C.shape[2:]
+    width = 2 * m - 1
+    bands = np.zeros((cells, m, 3 * width + 1))  # LAPACK's: a[i, j] at [j, 2 width + i - j]; width places for fill
+    for u, v in np.ndindex(m, m):
+        bands[:-1, v, 2 * width + u - v + m] = C[ABOVE, u, v, 1:]
+        bands[:, v, 2 * width + u - v] = C[CENTRE, u, v]
+        bands[1:, v, 2 * width + u - v - m] = C[BELOW, u, v, :-1]
+    lu, pivots, singular = lapack.dgbtrf(bands.reshape(m * cells, -1).T, width, width, overwrite_ab=True)
+    return _not_a_number if singular else lambda b: lapack.dgbtrs(lu, width, width, b, pivots)[0]
+
+
+def _not_a_number(b: np.ndarray) -> np.ndarray:
+    return np.full_like(b, np.nan)

@@ -20,11 +20,13 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from .assembly import Assembly
-from .columns import Columns, places
+from .columns import Columns
 from .control import StepFailed
+from .fluids import BRINE, CO2
 from .krylov import gmres
 from .multigrid import Multigrid
-from .whole import Elimination, Whole
+from .stencil import CENTRE, Stencil
+from .whole import Whole
 
 LARGEST_DIRECT = 500  # cells; about where the two are equally fast
 LARGEST_FALLBACK = 20_000  # cells; the fill of elimination soon takes all memory beyond
@@ -45,12 +47,10 @@ class Direct:
 
     def __init__(self, assembly: Assembly) -> None:
         self.whole = Whole(assembly.comm, assembly.pattern, assembly.numbers, assembly.extended_numbers)
-        self.elimination = Elimination(self.whole.pattern)
 
     def solve(self, matrix: csr_matrix, rhs: np.ndarray) -> np.ndarray:
         """The solution. Raises StepFailed where the matrix is singular."""
-        self.elimination.factor(self.whole.data(matrix.data))
-        return self.elimination.solve(self.whole.vector(rhs))[self.whole.own]
+        return self.whole.solve(matrix.data, rhs)
 
 
 class CPR:
@@ -58,14 +58,9 @@ class CPR:
 
     def __init__(self, assembly: Assembly) -> None:
         self.assembly, self.size = assembly, 2 * assembly.cells
-        place = places(assembly.pattern)
-        cells = place[: self.size, : assembly.pairs.extended.size]
-        brine, co2 = cells[0::2, 0::2], cells[1::2, 0::2]
-        self.columns = Columns(cells, assembly.pairs, unknowns=2)
-        self.multigrid = Multigrid(brine, assembly.block)
-        self._cell_places = cells.data - 1
-        self._pressure_places = brine.data - 1, co2.data - 1
-        self._diagonal = places(brine)[:, assembly.inside].diagonal() - 1
+        self.stencil = Stencil(assembly.pattern, assembly.block, unknowns=2)
+        self.columns = Columns(assembly.pairs, unknowns=2)
+        self.multigrid = Multigrid(assembly.block)
 
     @cached_property
     def direct(self) -> Direct:
@@ -95,10 +90,10 @@ class CPR:
         n, m = self.size, self.assembly.pairs.extended.size
         self.matrix, self.into_wells = matrix, matrix[n:, :m][:, self.assembly.pairs.inside]
         self.from_wells, self.wells = matrix[:n, m:], matrix[n:, m:].diagonal()
-        self.columns.factor(matrix.data[self._cell_places])
-        brine, co2 = self._pressure_places
-        pressure = matrix.data[brine] + matrix.data[co2]
-        pressure[self._diagonal] += (self.into_wells.T @ np.ones(self.wells.size))[0::2]
+        C = self.stencil.read(matrix.data)
+        self.columns.factor(C)
+        pressure = C[:, BRINE, 0] + C[:, CO2, 0]
+        pressure[CENTRE] += (self.into_wells.T @ np.ones(self.wells.size))[0::2]
         self.multigrid.factor(pressure)
 
     def apply(self, r: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Whole: a matrix and its vectors gathered from all ranks, for what is too small to share.
 
-Why          Below some size a message costs more than the work it saves. Every rank then has everything and computes the
-             same: a coarse grid, or a small system that is solved by Gaussian elimination.
+Why          Below some size a message costs more than the work it saves. Every rank then has everything, and computes the
+             same by Gaussian elimination.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_matrix
-from scipy.sparse.linalg import splu
+from scipy.sparse.linalg import SuperLU, splu
 
 from .blocks import Gathering
 from .control import StepFailed
 
 
 class Whole:
-    """The matrix of which this rank has the rows numbered ``rows``, with the sparsity ``pattern`` in columns numbered
-    ``columns``. ``pattern``: of all of it; ``own``: where the own entries stand in a whole vector. Collective."""
+    """Systems of which this rank has the rows numbered ``rows``, with the sparsity ``pattern`` in columns numbered
+    ``columns``; collective."""
 
     def __init__(self, comm: Any, pattern: csr_matrix, rows: np.ndarray, columns: np.ndarray) -> None:
         self.vector, self.own = Gathering(comm, rows), rows
@@ -29,21 +29,18 @@ class Whole:
         starts = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=size))])
         self.pattern = csr_matrix((np.ones(row.size), column, starts), (size, size))
 
+    def solve(self, data: np.ndarray, rhs: np.ndarray) -> np.ndarray:
+        """This rank's part of the solution, of the CSR ``data`` of its rows and its part of the right-hand side.
 
-class Elimination:
-    """Gaussian elimination of matrices with the sparsity ``pattern``."""
+        Raises StepFailed where the matrix is singular.
+        """
+        matrix = csr_matrix((self.data(data), self.pattern.indices, self.pattern.indptr), self.pattern.shape)
+        return factorized(matrix).solve(self.vector(rhs))[self.own]
 
-    def __init__(self, pattern: csr_matrix) -> None:
-        self.pattern = pattern
 
-    def factor(self, data: np.ndarray) -> None:
-        """Take over the matrix whose CSR data are ``data``. Raises StepFailed where it is singular."""
-        matrix = csr_matrix((data, self.pattern.indices, self.pattern.indptr), self.pattern.shape)
-        try:
-            self.lu = splu(matrix.tocsc(), permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.01)
-        except RuntimeError as error:
-            raise StepFailed(f"The matrix is singular ({error})") from error
-
-    def solve(self, b: np.ndarray) -> np.ndarray:
-        """A^-1 b."""
-        return self.lu.solve(b)
+def factorized(matrix: csr_matrix) -> SuperLU:
+    """The sparse LU factors of a matrix. Raises StepFailed where it is singular."""
+    try:
+        return splu(matrix.tocsc(), permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.01)
+    except RuntimeError as error:
+        raise StepFailed(f"The matrix is singular ({error})") from error

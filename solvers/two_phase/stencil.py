@@ -1,0 +1,99 @@
+"""Stencil: the matrix of a grid by directions, each cell with itself and its six neighbours.
+
+Definition   C[d], (m, m, cells), holds the block [row, column] of m unknowns that couples each cell with its neighbour in
+             direction d; 0 where there is none. ABOVE is k - 1, BELOW k + 1, WEST i - 1, EAST i + 1, SOUTH j - 1, NORTH j + 1.
+Coarsening   2 x 2 columns become one; layers stay. A coarse coefficient is the sum of the fine ones it stands for (Galerkin,
+             with copies up and sums down), but those that link neighbouring coarse columns count half, and the other half
+             goes to the centre: sums of copies overestimate lateral links by the factor 2.
+Reference    Braess (1995), Towards algebraic multigrid for elliptic problems: the over-correction of constant transfers.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.sparse import csr_matrix
+
+from .blocks import Block, half
+
+CENTRE, ABOVE, BELOW, WEST, SOUTH, NORTH, EAST = range(7)
+STEPS = ((0, 0, 0), (0, 0, -1), (0, 0, 1), (-1, 0, 0), (0, -1, 0), (0, 1, 0), (1, 0, 0))
+
+
+class Stencil:
+    """Where the coefficients stand in the CSR data of a matrix with the sparsity ``pattern``: its first rows are ``unknowns``
+    for each cell of ``block``, its first columns as many for each of the extended block."""
+
+    def __init__(self, pattern: csr_matrix, block: Block, unknowns: int) -> None:
+        row = np.repeat(np.arange(pattern.shape[0]), np.diff(pattern.indptr))
+        of_cells = np.flatnonzero((row < unknowns * block.size) & (pattern.indices < unknowns * block.extended.size))
+        cell, u = np.divmod(row[of_cells], unknowns)
+        other, v = np.divmod(pattern.indices[of_cells], unknowns)
+        column, k = np.divmod(block.numbers[cell], block.height)
+        its_column, its_k = np.divmod(block.extended[other], block.height)
+        direction = np.where(its_k < k, ABOVE, np.where(its_k > k, BELOW, CENTRE))
+        for code, step in ((SOUTH, -1), (NORTH, 1), (WEST, -block.shape[1]), (EAST, block.shape[1])):
+            direction[its_column - column == step] = code  # x last: where ny = 1, a step of 1 is one along x
+        self.places = np.zeros((7, unknowns, unknowns, block.size), dtype=np.int64)
+        self.places[direction, u, v, cell] = 1 + of_cells
+
+    def read(self, data: np.ndarray) -> np.ndarray:
+        """The coefficients, (7, unknowns, unknowns, cells)."""
+        return np.concatenate([[0.0], data])[self.places]
+
+
+def coarsened(C: np.ndarray) -> np.ndarray:
+    """The coefficients (7, nx, ny, nz) of one unknown on the grid of half as many columns along x and along y.
+
+    nx and ny are even, but for the last columns of the whole grid.
+    """
+    nx, ny, nz = C.shape[1:]
+    coarse = np.zeros((7, half(nx), half(ny), nz))
+    centre = C[CENTRE].copy()
+    for axis, first, second in ((0, WEST, EAST), (1, SOUTH, NORTH)):
+        for direction, outward in (
+            (first, 0),
+            (second, 1),
+        ):  # what leaves a pair does so from its first or second column
+            links, inner = (every_other(C[direction], axis, parity) for parity in (outward, 1 - outward))
+            every_other(centre, axis, outward)[...] += 0.5 * links
+            every_other(centre, axis, 1 - outward)[...] += inner
+            coarse[direction][within(links, axis)] = 0.5 * paired(links, 1 - axis)
+    for direction, fine in ((CENTRE, centre), (ABOVE, C[ABOVE]), (BELOW, C[BELOW])):
+        coarse[direction] = paired(paired(fine, 0), 1)
+    return coarse
+
+
+def to_csr(C: np.ndarray) -> csr_matrix:
+    """The matrix of the coefficients (7, nx, ny, nz) of a whole grid."""
+    cells = np.arange(C[0].size).reshape(C.shape[1:])
+    rows, columns, data = [], [], []
+    for direction, step in enumerate(STEPS):
+        here, there = (inner(sign * np.array(step), cells.shape) for sign in (1, -1))
+        rows.append(cells[here].ravel())
+        columns.append(cells[there].ravel())
+        data.append(C[direction][here].ravel())
+    place = np.concatenate(rows), np.concatenate(columns)
+    return csr_matrix((np.concatenate(data), place), (cells.size, cells.size))
+
+
+def inner(step: np.ndarray, shape: tuple[int, ...]) -> tuple[slice, ...]:
+    """The place of the cells that have a neighbour in the direction ``step``."""
+    return tuple(slice(max(-s, 0), n - max(s, 0)) for s, n in zip(step.tolist(), shape, strict=True))
+
+
+def every_other(a: np.ndarray, axis: int, first: int) -> np.ndarray:
+    """The layers first, first + 2, ... along an axis: a view."""
+    return a[(slice(None),) * axis + (slice(first, None, 2),)]
+
+
+def within(a: np.ndarray, axis: int) -> tuple[slice, ...]:
+    """The place of as many layers as ``a`` has along an axis."""
+    return (slice(None),) * axis + (slice(a.shape[axis]),)
+
+
+def paired(a: np.ndarray, axis: int) -> np.ndarray:
+    """The sums of two neighbouring layers along an axis; an odd last one remains."""
+    second = every_other(a, axis, 1)
+    result = every_other(a, axis, 0).copy()
+    result[within(second, axis)] += second
+    return result
