@@ -14,8 +14,8 @@ settings.register_profile("refimpl", spmd.profile())  # also for the property te
 settings.load_profile("refimpl")
 
 # what has no blocks, has them on the host by its nature (files, pictures, the solvers), or chooses the library itself
-HOST = "arrays cli draw generate geology images misuse mutants partition small_scope spmd torch tutorials two_phase".split()
-HOST += ["navier_stokes", "scaling", "two_phase_ranks", "waiting", "wire"]
+HOST = "arrays cli draw generate geology images misuse mutants navier_stokes partition scaling small_scope spmd torch".split()
+HOST += "tutorials two_phase two_phase_case two_phase_ranks two_phase_rock two_phase_wells waiting wire".split()
 collect_ignore = []
 
 

@@ -8,7 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.special import exp1
-from two_phase_cases import DARCY, DAY, layered_reservoir, line_reservoir, rough_reservoir
+from two_phase_cases import (
+    DARCY,
+    DAY,
+    derivative_gap,
+    layered_reservoir,
+    line_reservoir,
+    random_step,
+    rough_reservoir,
+)
 
 from solvers.grid import Grid
 from solvers.two_phase import (
@@ -35,27 +43,6 @@ from solvers.two_phase.stencil import Stencil
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 MILLIDARCY, BAR = 1e-3 * DARCY, 1e5
-
-
-def random_step(assembly: Assembly, seed: int = 0) -> tuple[np.ndarray, np.ndarray, float]:
-    """(x, x_old, dt): two states without relation, so that every term of the residual is at work."""
-    rng = np.random.default_rng(seed)
-    n = assembly.cells
-    states = [State(8e6 + 1e6 * rng.random(n), 0.05 + 0.7 * rng.random(n)) for _ in range(2)]
-    x, x_old = (assembly.pack(state) for state in states)
-    x[2 * n :] += 1e6 * rng.random(x.size - 2 * n)
-    return x, x_old, 3.0 * DAY
-
-
-def derivative_gap(matrix: np.ndarray, assembly: Assembly, x: np.ndarray, x_old: np.ndarray, dt: float) -> float:
-    """The largest relative difference of a column of ``matrix`` and the residual's complex-step derivative."""
-    gap = 0.0
-    for column, size in enumerate(np.abs(x) + 1.0):
-        step = np.zeros_like(x, dtype=complex)
-        step[column] = 1e-30j * size
-        exact = assembly.residual(x + step, x_old, dt).imag / (1e-30 * size)
-        gap = max(gap, np.abs(matrix[:, column] - exact).max() / np.abs(exact).max())
-    return gap
 
 
 # Derivatives
@@ -111,7 +98,7 @@ def test_capillary_pressure_is_smooth_where_it_becomes_its_tangent():
 
 @pytest.mark.parametrize("capillary", [False, True])
 def test_brine_at_rest_stays_at_rest_under_a_sloping_top(capillary):
-    reservoir = replace(rough_reservoir(capillary), injectors=[])
+    reservoir = replace(rough_reservoir(capillary), wells=[])
     result = simulate(reservoir, [DAY, 400.0 * DAY], control=StepControl(tolerance=1e-12))
     change = np.abs(result.pressure - result.pressure[0]).max()
     assert change <= 1e-10 * result.pressure.max()
@@ -286,7 +273,7 @@ def test_multigrid_needs_few_iterations_whatever_the_contrast_of_the_seals(contr
 @pytest.mark.parametrize("entry_pressure", [0.0, 1e5])
 def test_iterative_solution_is_the_one_of_elimination(entry_pressure):
     reservoir = layered_reservoir((10, 9, 8), entry_pressure=entry_pressure)
-    reservoir = replace(reservoir, injectors=[Injector((5, 4), (3, 8), 0.005)], boundary="closed")
+    reservoir = replace(reservoir, wells=[Injector((5, 4), (3, 8), 0.005)], boundary="closed")
     assembly = Assembly(reservoir)
     state = simulate(reservoir, [200.0 * DAY])
     x_old = assembly.pack(State(state.pressure[-1], state.saturation[-1]))

@@ -12,7 +12,21 @@ from two_phase_cases import DAY, layered_reservoir, rough_reservoir
 
 import refimpl as ri
 from refimpl.verify import spmd
-from solvers.two_phase import Fluids, Injector, SimulationError, State, StepControl, simulate
+from solvers.grid import Grid
+from solvers.two_phase import (
+    BrooksCorey,
+    Corey,
+    Fluids,
+    Injector,
+    Producer,
+    Regions,
+    Reservoir,
+    Rock,
+    SimulationError,
+    State,
+    StepControl,
+    simulate,
+)
 from solvers.two_phase.assembly import Assembly
 from solvers.two_phase.blocks import Block, Gathering, aligned
 from solvers.two_phase.linear import CPR
@@ -25,13 +39,31 @@ def small_reservoir():
 
 
 def larger_reservoir():
-    """13 x 11 columns of 4 cells, solved by multigrid; two wells, of which most grids put one on another rank."""
+    """13 x 11 columns of 4 cells, solved by multigrid; wells, of which most grids put some on another rank."""
     reservoir = layered_reservoir((13, 11, 4), entry_pressure=1e5)
-    return replace(reservoir, injectors=[*reservoir.injectors, Injector((1, 2), (1, 3), 1e-3)])
+    limited, monitor = Injector((1, 2), (1, 3), 1e-2, bhp=8.7e6), Producer((11, 9), (0, 4), 7e6, 1e-4)
+    return replace(reservoir, wells=[*reservoir.wells, limited, monitor])
+
+
+def varied_reservoir():
+    """7 x 6 columns of 3 cells, a part of them inactive, of two kinds of rock and many sizes; wells with schedules."""
+    rng, shape = np.random.default_rng(4), (7, 6, 3)
+    region, active = rng.integers(0, 2, shape), rng.random(shape) < 0.8
+    active[1, 1] = active[5, 4] = True
+    curves = Regions(region, [Corey(), Corey((3.0, 1.5), (0.3, 0.1))])
+    fluids = Fluids(relative_permeability=curves, capillary=Regions(region, [BrooksCorey(1e3), BrooksCorey(1e5)]))
+    sizes = (30.0 + 40.0 * rng.random(7), 30.0 + 40.0 * rng.random(6), 3.0 + 4.0 * rng.random(shape))
+    k = 1e-12 * np.exp(rng.standard_normal(shape))
+    rows = ((0.0, 2e-3), (10.0 * DAY, 0.0))
+    wells = [Producer((5, 4), (0, 3), 7e6), Injector((1, 1), (1, 3), rows, bhp=1.2e7)]
+    return Reservoir(
+        Grid(shape, sizes, 800.0 + 5.0 * rng.random((7, 6)), active), Rock((k, k, k), 0.2), fluids, wells, "open"
+    )
 
 
 CASES = {
     "small": (small_reservoir, StepControl(), DAY * np.array([3.0, 20.0])),
+    "varied": (varied_reservoir, StepControl(), DAY * np.array([3.0, 20.0])),
     "larger": (larger_reservoir, StepControl(first=5.0 * DAY, tolerance=1e-5, mass_tolerance=1e-6), [5.0 * DAY]),
 }
 
@@ -50,7 +82,8 @@ def assert_same_run(together, alone):
     assert together.steps == alone.steps
     assert together.newton_iterations == alone.newton_iterations
     assert together.mass_balance_error == alone.mass_balance_error
-    for name in ("saturation", "pressure", "bhp"):
+    assert together.linear_iterations == alone.linear_iterations
+    for name in ("saturation", "pressure", "bhp", "well_volume"):
         assert np.array_equal(getattr(together, name), getattr(alone, name)), name
 
 

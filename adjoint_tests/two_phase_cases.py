@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from solvers.grid import Grid
-from solvers.two_phase import BrooksCorey, Corey, Fluids, Injector, Reservoir, Rock
+from solvers.two_phase import BrooksCorey, Corey, Fluids, Injector, Reservoir, Rock, State
+from solvers.two_phase.assembly import Assembly
 
 DARCY = 9.869233e-13  # m2
 DAY = 86400.0  # s
@@ -49,3 +50,24 @@ def line_reservoir(cells: int, viscosity_ratio: float, length: float, rate: floa
     grid = Grid((cells, 1, 1), (length / cells, 1.0, 1.0))
     well = Injector((0, 0), (0, 1), rate, radius=0.01)
     return Reservoir(grid, Rock((DARCY,) * 3, porosity, 0.0), fluids, [well], boundary=(1.0, 1e6, 1.0, 1.0))
+
+
+def random_step(assembly: Assembly, seed: int = 0) -> tuple[np.ndarray, np.ndarray, float]:
+    """(x, x_old, dt): two states without relation, so that every term of the residual is at work."""
+    rng = np.random.default_rng(seed)
+    n = assembly.cells
+    states = [State(8e6 + 1e6 * rng.random(n), 0.05 + 0.7 * rng.random(n)) for _ in range(2)]
+    x, x_old = (assembly.pack(state) for state in states)
+    x[2 * n :] += 1e6 * rng.random(x.size - 2 * n)
+    return x, x_old, 3.0 * DAY
+
+
+def derivative_gap(matrix: np.ndarray, assembly: Assembly, x: np.ndarray, x_old: np.ndarray, dt: float) -> float:
+    """The largest relative difference of a column of ``matrix`` and the residual's complex-step derivative."""
+    gap = 0.0
+    for column, size in enumerate(np.abs(x) + 1.0):
+        step = np.zeros_like(x, dtype=complex)
+        step[column] = 1e-30j * size
+        exact = assembly.residual(x + step, x_old, dt).imag / (1e-30 * size)
+        gap = max(gap, np.abs(matrix[:, column] - exact).max() / np.abs(exact).max())
+    return gap

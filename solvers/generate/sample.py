@@ -10,7 +10,7 @@ are closed. The given fields determine the plume: rate, wells and rock are all i
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,7 +19,7 @@ import numpy as np
 
 from ..geology import draw_injectors, draw_layers, random_patch
 from ..grid import Grid
-from ..two_phase import Fluids, Injector, Reservoir, Result, Rock, SimulationError, StepControl, simulate
+from ..two_phase import Fluids, Reservoir, Result, Rock, SimulationError, StepControl, simulate
 from .plan import Plan
 
 MASS_TOLERANCE = 1e-8  # relative, as ``simulate`` reports it
@@ -66,7 +66,7 @@ def make_sample(plan: Plan, index: int, progress: Callable | None = None) -> Sam
         "permeability_z": kz,
         "porosity": reservoir.rock.porosity,
         "depth": grid.depth,
-        "well_rate": rate_map(grid.shape, reservoir.injectors),
+        "well_rate": rate_map(reservoir),
     }
     varying = {"saturation": result.saturation, "pressure": result.pressure}
     return Sample(
@@ -76,8 +76,8 @@ def make_sample(plan: Plan, index: int, progress: Callable | None = None) -> Sam
         static={name: np.asarray(values, np.float32) for name, values in static.items()},
         varying={name: np.asarray(values, np.float32) for name, values in varying.items()},
         scalars={
-            "total_rate": float(sum(well.rate for well in reservoir.injectors)),
-            "injectors": float(len(reservoir.injectors)),
+            "total_rate": float(sum(reservoir.inflow_at(0.0))),
+            "injectors": float(len(reservoir.wells)),
         },
         dt=np.asarray(result.steps, dtype=np.float64),
         provenance=_provenance(plan, index, result),
@@ -97,17 +97,17 @@ def draw_reservoir(plan: Plan, index: int) -> Reservoir:
         grid=Grid(shape, spacing, top),
         rock=Rock((layers.permeability_x, layers.permeability_x, layers.permeability_z), layers.porosity),
         fluids=Fluids(),
-        injectors=draw_injectors(for_wells, shape, rate),
+        wells=draw_injectors(for_wells, shape, rate),
         boundary="open",
     )
 
 
-def rate_map(shape: tuple[int, int, int], injectors: Sequence[Injector]) -> np.ndarray:
+def rate_map(reservoir: Reservoir) -> np.ndarray:
     """The rate of every cell, (nx, ny, nz), m3/s: a well's rate shared equally by its perforated cells."""
-    rates = np.zeros(shape)
-    for well in injectors:
+    rates = np.zeros(reservoir.grid.shape)
+    for well, rate in zip(reservoir.wells, reservoir.inflow_at(0.0), strict=True):
         k0, k1 = well.layers
-        rates[(*well.cell, slice(k0, k1))] += well.rate / (k1 - k0)
+        rates[(*well.cell, slice(k0, k1))] += rate / (k1 - k0)
     return rates
 
 

@@ -2,7 +2,7 @@
 
 Unknowns     x = (p_0, S_0, p_1, S_1, ..., P_0, ...): brine pressure and CO2 saturation of each cell, then the bottom-hole
              pressures. Equations in the same order: brine, CO2 of each cell, then the wells.
-Residual     R = (M(x) - M(x_old)) / dt + div F(x) - q(x, x_old) = 0,  and  sum of q = rate  for each well;
+Residual     R = (M(x) - M(x_old)) / dt + div F(x) - q(x, x_old) = 0,  and the equation of each well (``injection``);
                  M = V r b s                      what a cell holds: V its pore volume, r(p) the pores' expansion
                  F = T (lambda b)_up dphi,  dphi = p_l - p_r - g (z_l - z_r) (rho_l + rho_r) / 2
              from the left to the right cell of a face; "up" is the cell that the phase flows from. All in reference
@@ -14,10 +14,14 @@ Ranks        A vector holds the rank's own cells and the wells in them. Its rows
              in the extended block, which a halo exchange fills, and fluxes at all faces of own cells; those at the rim of a
              block on both sides of it, alike. A Jacobian has own rows, and a column for each entry of an extended vector.
 Purity       ``residual`` and ``jacobian`` depend on their arguments alone; x_old enters through M(x_old) and the wells'
-             head. R is analytic in x between switches of upwind direction or check valves, and takes complex x.
+             head. R is analytic in x between switches of upwind direction, check valves or the wells' controls, and takes
+             complex x. The wells' rates are those of one time: ``at`` makes the equations of another.
 """
 
 from __future__ import annotations
+
+from copy import copy
+from dataclasses import replace
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -26,7 +30,7 @@ from refimpl import Partition
 
 from .blocks import Gathering, cut, one_rank
 from .fluids import BRINE, CO2, GRAVITY, expansion
-from .injection import inflow, starting_pressure
+from .injection import starting_pressure, well_terms
 from .phases import Phase, evaluate_phases
 from .reservoir import Reservoir, State
 from .sums import Sums
@@ -48,7 +52,11 @@ class Assembly:
         local = np.full(reservoir.grid.size, -1)  # a cell of the grid -> its place in the extended block
         local[around] = np.arange(around.size)
         self.fluids, self.pore_volume = reservoir.fluids.at(around), reservoir.pore_volume[around]
+        self.pore_compressibility = np.broadcast_to(reservoir.pore_compressibility, local.size)[around]
+        largest = self.fluids.relative_permeability.largest_saturation
+        self.largest_saturation = np.broadcast_to(largest, around.size)[self.inside]
         self.own_wells, self.wells = reservoir.perforations.at(local, self.block.numbers)
+        self.rates = reservoir.inflow_at(0.0)  # of all wells
         self.size = 2 * self.cells + self.own_wells.size
         self._find_faces(local)
         self.gather_wells = Gathering(self.comm, self.own_wells)
@@ -66,10 +74,12 @@ class Assembly:
         """The same of an extended vector."""
         return np.concatenate([self.pairs.extended, 2 * self.reservoir.grid.size + self.own_wells])
 
-    @property
-    def rate(self) -> float:
-        """What all wells inject, reference m3/s."""
-        return float(self.reservoir.perforations.rate.sum())
+    def at(self, time: float) -> Assembly:
+        """The same equations with the rates that the wells' schedules have from ``time`` in s on."""
+        other = copy(self)
+        other.rates = self.reservoir.inflow_at(time)
+        other.wells = replace(self.wells, rate=other.rates[self.own_wells])
+        return other
 
     def pack(self, state: State) -> np.ndarray:
         """The vector of ``state``, with the bottom-hole pressures that would drive the wells' rates into it."""
@@ -77,6 +87,12 @@ class Assembly:
         p, S = np.ravel(state.pressure)[around], np.ravel(state.saturation)[around]
         P = starting_pressure(self.wells, self.fluids, evaluate_phases(self.fluids, p, S))
         return np.concatenate([np.stack([p, S], axis=1)[self.inside].ravel(), P])
+
+    def drive(self, x: np.ndarray) -> np.ndarray:
+        """``x`` with the bottom-hole pressures that ``pack`` gives to its pressures and saturations."""
+        p, S, _ = self.unpack(self.extend(x))
+        P = starting_pressure(self.wells, self.fluids, evaluate_phases(self.fluids, p, S))
+        return np.concatenate([x[: 2 * self.cells], P])
 
     def unpack(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(p, S, P): views of ``x``, a vector or an extended one."""
@@ -103,21 +119,30 @@ class Assembly:
         held, d_held = self._held(x, phases)
         before, _ = self._held(x_old, old)
         flux, d_left, d_right = self._flux(phases)
-        q, d_cell, d_well = inflow(wells, self.fluids, self.unpack(x)[2], phases, old)
+        well = well_terms(wells, self.fluids, self.unpack(x)[2], phases, old)
 
         R, rates, diagonal = np.empty(self.size, x.dtype), (held - before) / dt, d_held / dt
         for a in (BRINE, CO2):
             rates[a] += self.to_left @ flux[a] - self.to_right @ flux[a]
             for u in (0, 1):
                 diagonal[a, u] += self.to_left @ d_left[a, u] - self.to_right @ d_right[a, u]
-        np.subtract.at(rates[CO2], wells.cell, q)
-        R[:n] = rates.T[self.inside].ravel()
-        R[n:] = -wells.rate
-        np.add.at(R, n + wells.well, q)
-        for u in (0, 1):
-            np.subtract.at(diagonal[CO2, u], wells.cell, d_cell[u])
-        d_rate = np.bincount(wells.well, d_well.real, wells.rate.size)
-        return R, self._matrix([diagonal, d_right, -d_left, -d_well, d_cell, d_rate])
+                np.subtract.at(diagonal[a, u], wells.cell, well.q_by_cell[a, u])
+            np.subtract.at(rates[a], wells.cell, well.q[a])
+        R[:n], R[n:] = rates.T[self.inside].ravel(), well.R
+        return R, self._matrix([diagonal, d_right, -d_left, -well.q_by_well, well.R_by_cell, well.R_by_well])
+
+    def well_flow(self, x: np.ndarray, x_old: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Of all wells at ``x``: (brine and CO2 that flow into the rock, (wells, 2), reference m3/s; which are on their limits,
+        (wells,)). A well on its rate has just that: where the cells got something else, the balance of mass shows it."""
+        x, x_old = self.extend(x), self.extend(x_old)
+        phases, old = (evaluate_phases(self.fluids, *self.unpack(v)[:2]) for v in (x, x_old))
+        terms = well_terms(self.wells, self.fluids, self.unpack(x)[2], phases, old)
+        q = self.wells.per_well(terms.q)
+        total = q.sum(axis=0)
+        share = np.divide(q, total, out=np.zeros_like(q), where=total != 0.0)
+        flow = np.where(terms.on_limit, q, share * np.where(terms.on_limit, 0.0, self.wells.rate))
+        gathered = self.gather_wells(np.stack([*flow, terms.on_limit], axis=1))
+        return gathered[:, :2], gathered[:, 2] > 0.0
 
     def held(self, x: np.ndarray) -> np.ndarray:
         """M(x): reference cubic metres of brine and of CO2 in each own cell, (2, cells)."""
@@ -129,16 +154,17 @@ class Assembly:
         return self.sums.of(self.held(x))
 
     def in_place(self, x: np.ndarray) -> np.ndarray:
-        """(brine, CO2) in the box itself, reference m3: the boundary's multipliers are left out.
+        """(brine, CO2) in the box itself, reference m3: the boundary's multipliers and inactive cells are left out.
 
         What errors of mass are relative to: the aquifer's volume must not make them look small.
         """
-        return self.sums.of(self.held(x) / self.reservoir.multiplier[self.block.numbers])
+        share = self.reservoir.active.ravel() / self.reservoir.multiplier
+        return self.sums.of(self.held(x) * share[self.block.numbers])
 
     def _held(self, x: np.ndarray, phases: tuple[Phase, Phase]) -> tuple[np.ndarray, np.ndarray]:
         """M, [phase, cell], and dM, [phase, unknown, cell], of an extended vector."""
         p, _, _ = self.unpack(x)
-        r, dr = expansion(p, self.rock.compressibility, self.rock.reference_pressure)
+        r, dr = expansion(p, self.pore_compressibility, self.rock.reference_pressure)
         V, held, d_held = self.pore_volume, np.empty((2, p.size), x.dtype), np.empty((2, 2, p.size), x.dtype)
         for a, f in enumerate(phases):
             held[a] = V * r * f.b * f.saturation
@@ -192,8 +218,8 @@ class Assembly:
         for row, column in ((cell, cell), (self.left, self.right), (self.right, self.left)):
             rows += [2 * row + a for a in (BRINE, CO2) for _ in (0, 1)]
             columns += [2 * column + u for _ in (BRINE, CO2) for u in (0, 1)]
-        rows += [2 * self.wells.cell + CO2, well, well, n + wells]
-        columns += [well, 2 * self.wells.cell, 2 * self.wells.cell + 1, n + wells]
+        rows += [2 * self.wells.cell + BRINE, 2 * self.wells.cell + CO2, well, well, n + wells]
+        columns += [well, well, 2 * self.wells.cell, 2 * self.wells.cell + 1, n + wells]
         own = np.full(n + wells.size, -1)  # an extended row -> an own one
         own[np.concatenate([self.pairs.inside, n + wells])] = np.arange(self.size)
         row, column = own[np.concatenate(rows)], np.concatenate(columns)

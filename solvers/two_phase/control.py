@@ -30,7 +30,7 @@ class StepControl:
     ``most_iterations`` of Newton's method before the step is halved
     ``most_steps``      accepted; a run that needs more is an error
 
-    Raises ValueError where one is not positive.
+    Raises ValueError where one is not positive, or a step shorter than the shortest.
     """
 
     first: float | None = None
@@ -45,3 +45,7 @@ class StepControl:
         for name, value in vars(self).items():
             if value is not None and not value > 0:
                 raise ValueError(f"StepControl: {name} must be positive, got {value}")
+        for name in ("first", "longest"):
+            value = getattr(self, name)
+            if value is not None and value < self.shortest:
+                raise ValueError(f"StepControl: {name} is {value:g} s, below the shortest step, {self.shortest:g} s")

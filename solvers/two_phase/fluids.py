@@ -12,13 +12,13 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from .saturation_functions import BrooksCorey, Corey, Pair
+from .saturation_functions import BrooksCorey, Corey, Pair, Regions
 
 BRINE, CO2 = 0, 1
 GRAVITY = 9.80665  # m/s2
 
 
-def expansion(pressure: np.ndarray, compressibility: float, reference_pressure: float) -> Pair:
+def expansion(pressure: np.ndarray, compressibility: float | np.ndarray, reference_pressure: float) -> Pair:
     """(b, db/dp) of the law above; ``pressure`` in Pa, ``compressibility`` in 1/Pa."""
     X = compressibility * (pressure - reference_pressure)
     return 1.0 + X * (1.0 + 0.5 * X), compressibility * (1.0 + X)
@@ -29,6 +29,7 @@ class Fluids:
     """Brine and CO2, pairs in this order: ``density`` in kg/m3 and ``compressibility`` in 1/Pa at ``reference_pressure``
     in Pa; ``viscosity`` in Pa s.
 
+    ``relative_permeability`` and ``capillary`` pressure are those of all the rock, or of its ``Regions``.
     The defaults are those of supercritical CO2 in brine at 800-1000 m; no capillary pressure unless it is given.
     Raises ValueError where density or viscosity is not positive or a compressibility is negative.
     """
@@ -37,8 +38,8 @@ class Fluids:
     viscosity: tuple[float, float] = (5e-4, 6e-5)
     compressibility: tuple[float, float] = (4.5e-10, 1e-8)
     reference_pressure: float = 1e7
-    relative_permeability: Corey = field(default_factory=Corey)
-    capillary: BrooksCorey | None = None
+    relative_permeability: Corey | Regions = field(default_factory=Corey)
+    capillary: BrooksCorey | Regions | None = None
 
     def __post_init__(self) -> None:
         for name, least in (("density", 1e-300), ("viscosity", 1e-300), ("compressibility", 0.0)):
@@ -53,7 +54,8 @@ class Fluids:
 
     def at(self, cells: np.ndarray) -> Fluids:
         """The fluids in some ``cells``, flat indices."""
-        return replace(self, capillary=self.capillary.at(cells)) if self.capillary else self
+        curves, capillary = self.relative_permeability.at(cells), self.capillary and self.capillary.at(cells)
+        return replace(self, relative_permeability=curves, capillary=capillary)
 
     def capillary_pressure(self, saturation: np.ndarray) -> Pair:
         """(p_c, dp_c/dS) in Pa at the CO2 ``saturation``, (cells,)."""

@@ -1,58 +1,122 @@
-"""Injection: what flows from the wells into the cells, and the equations of the wells.
+"""Injection and production: what flows between the wells and their cells, and the equations of the wells.
 
-Unknown      The bottom-hole pressure P of each well, at its first perforation. Its equation: the sum of q over the
-             perforations is the rate.
-Inflow       q = W lambda b_n d,   d = P + head - p_n,   lambda = k_rw / mu_w + k_rn / mu_n,
-             in reference m3/s: with the cell's total mobility, since CO2 displaces whatever is there.
-Head         rho_n g times the depth below the first perforation; rho_n is that of the cell of the first perforation at
-             the beginning of the time step, so x_old enters here too.
-Check valve  A perforation that would take something out of its cell is shut: at a low rate all CO2 enters by the upper
-             perforations, since the brine outside is heavier than the CO2 in the bore. The strongest one stays open.
-             This is a well without crossflow: an open bore would also take brine in below and pass it on above.
+Unknown      The bottom-hole pressure P of each well, at its first perforation.
+Inflow       Of phase a through one perforation into its cell, in reference m3/s:
+                 injector   q_n = W (lambda_w + lambda_n) b_n d,  d = P + head - p_n:  the cell's total mobility, since CO2
+                            displaces whatever is there;  q_w = 0
+                 producer   q_a = W lambda_a b_a d,  d = P + head - p:  each phase by its own mobility; negative
+Head         rho g times the depth below the first perforation, with rho of the cell of the first perforation at the
+             beginning of the time step, so x_old enters here too: rho_n in an injector, in a producer the mean of the
+             two phases by their mobilities.
+Check valve  A perforation that would pass something the other way is shut: at a low rate all CO2 enters by the upper
+             perforations, since the brine outside is heavier than the CO2 in the bore. This is a well without crossflow:
+             an open bore would also take brine in below and pass it on above.
+Equation     Of an injector   max(Q - rate, G (P - limit)) = 0,  Q the sum of q; of a producer, whose rate is negative, min:
+             the larger of the two says which control the well is on, so it delivers its rate or keeps to its pressure, and
+             never exceeds either. Newton's method finds the control as it finds upwind directions. G, the sum of W / mu_w,
+             is a constant that gives both the same unit. The strongest perforation of a well on its rate has no valve, so
+             that P always has something to act on: where Q is the rate, it passes something the right way anyway.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
-from .fluids import CO2, GRAVITY, Fluids
+from .fluids import BRINE, CO2, GRAVITY, Fluids
 from .phases import Phase
 from .wells import Perforations
 
 Phases = tuple[Phase, Phase]
 
 
-def inflow(
-    wells: Perforations, fluids: Fluids, P: np.ndarray, phases: Phases, old: Phases
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(q, its derivatives with respect to its cell's (p, S), (2, perforations), and with respect to P)."""
-    brine, co2 = phases
-    c, d = wells.cell, drawdown(wells, fluids, P, phases, old)
-    index = wells.index * is_open(wells, d.real)
-    lam, dlam = brine.lam[c] + co2.lam[c], brine.dlam[c] + co2.dlam[c]
-    b, db = co2.b[c], co2.db[c]
-    d_pressure = index * lam * (db * d - b)
-    d_saturation = index * dlam * b * d + d_pressure * co2.slope[c]
-    return index * lam * b * d, np.stack([d_pressure, d_saturation]), index * lam * b
+class WellTerms(NamedTuple):
+    """``q``, [phase, perforation], its derivatives by its cell's (p, S), ``q_by_cell`` [phase, unknown, perforation], and by P,
+    ``q_by_well`` [phase, perforation]; the wells' residual ``R`` (wells,), its derivatives by the cells, ``R_by_cell``
+    [unknown, perforation], and by P, ``R_by_well`` (wells,); ``on_limit``, (wells,): which wells keep to their pressure."""
+
+    q: np.ndarray
+    q_by_cell: np.ndarray
+    q_by_well: np.ndarray
+    R: np.ndarray
+    R_by_cell: np.ndarray
+    R_by_well: np.ndarray
+    on_limit: np.ndarray
+
+
+def well_terms(wells: Perforations, fluids: Fluids, P: np.ndarray, phases: Phases, old: Phases) -> WellTerms:
+    """All that the residual and its Jacobian need of the wells, at the bottom-hole pressures ``P`` in Pa."""
+    d = drawdown(wells, fluids, P, phases, old)
+    q, q_by_cell, q_by_well = _through_perforations(wells, d, phases)
+    is_open = wells.sign[wells.well] * d.real >= 0.0
+    strongest = _is_strongest(wells, d.real)
+    Q = wells.per_well((q * (is_open | strongest)).sum(axis=0))
+    G = wells.per_well(wells.index) / fluids.viscosity[BRINE]
+    on_limit = wells.sign * G * (P.real - wells.bhp) > wells.sign * (Q.real - wells.rate)
+    R, rest = np.empty_like(Q), ~on_limit
+    R[on_limit] = G[on_limit] * (P - wells.bhp)[on_limit]
+    R[rest] = (Q - wells.rate)[rest]
+    on_rate = rest[wells.well]
+    is_open |= strongest & on_rate
+    acts = is_open & on_rate
+    return WellTerms(
+        q=q * is_open,
+        q_by_cell=q_by_cell * is_open,
+        q_by_well=q_by_well * is_open,
+        R=R,
+        R_by_cell=(q_by_cell * acts).sum(axis=0),
+        R_by_well=np.where(on_limit, G, wells.per_well((q_by_well * acts).sum(axis=0))),
+        on_limit=on_limit,
+    )
 
 
 def drawdown(wells: Perforations, fluids: Fluids, P: np.ndarray, phases: Phases, old: Phases) -> np.ndarray:
     """d of each perforation, Pa."""
-    density = fluids.density[CO2] * old[CO2].b[wells.first]
-    head = density[wells.well] * GRAVITY * wells.drop
-    return P[wells.well] + head - phases[CO2].pressure[wells.cell]
-
-
-def is_open(wells: Perforations, d: np.ndarray) -> np.ndarray:
-    """Which perforations are open, for the drawdown ``d``."""
-    largest = np.full(wells.rate.size, -np.inf)
-    np.maximum.at(largest, wells.well, d)
-    return (d >= 0.0) | (d == largest[wells.well])
+    brine, co2 = phases
+    outside = np.where(wells.sign[wells.well] > 0.0, co2.pressure[wells.cell], brine.pressure[wells.cell])
+    return P[wells.well] + _head(wells, fluids, old) - outside
 
 
 def starting_pressure(wells: Perforations, fluids: Fluids, phases: Phases) -> np.ndarray:
-    """P of each well that would drive its rate into the cells as they are, with all perforations open, Pa."""
-    (brine, co2), c, n = phases, wells.cell, wells.rate.size
-    conductance = wells.index * (brine.lam[c] + co2.lam[c]) * co2.b[c]
-    d = drawdown(wells, fluids, np.zeros(n), phases, phases)
-    return (wells.rate - np.bincount(wells.well, conductance * d, n)) / np.bincount(wells.well, conductance, n)
+    """P of each well that would drive its rate through the cells as they are, with all perforations open, but within its
+    limit, Pa."""
+    d = drawdown(wells, fluids, np.zeros(wells.rate.size), phases, phases)
+    q, _, q_by_well = _through_perforations(wells, d, phases)
+    P = (wells.rate - wells.per_well(q.sum(axis=0))) / wells.per_well(q_by_well.sum(axis=0))
+    return np.where(wells.sign > 0.0, np.minimum(P, wells.bhp), np.maximum(P, wells.bhp))
+
+
+def _head(wells: Perforations, fluids: Fluids, old: Phases) -> np.ndarray:
+    """The weight of what is in the bore, from the first perforation down to each, Pa."""
+    first = wells.first
+    density = [fluids.density[a] * old[a].b[first] for a in (BRINE, CO2)]
+    share = old[CO2].lam[first] / (old[BRINE].lam[first] + old[CO2].lam[first])
+    mean = np.where(wells.sign > 0.0, density[CO2], density[BRINE] + share * (density[CO2] - density[BRINE]))
+    return mean[wells.well] * GRAVITY * wells.drop
+
+
+def _through_perforations(
+    wells: Perforations, d: np.ndarray, phases: Phases
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(q, q_by_cell, q_by_well) of WellTerms, with all perforations open."""
+    c, injects = wells.cell, wells.sign[wells.well] > 0.0
+    q, by_cell = np.empty((2, c.size), d.dtype), np.empty((2, 2, c.size), d.dtype)
+    by_well = np.empty((2, c.size), d.dtype)
+    total, d_total = (sum(getattr(f, name)[c] for f in phases) for name in ("lam", "dlam"))
+    slope = np.where(injects, phases[CO2].slope[c], 0.0)  # of the pressure outside
+    for a, f in enumerate(phases):
+        lam, dlam = np.where(injects, (0.0, total)[a], f.lam[c]), np.where(injects, (0.0, d_total)[a], f.dlam[c])
+        b, db = f.b[c], f.db[c]
+        q[a], by_well[a] = wells.index * lam * b * d, wells.index * lam * b
+        by_cell[a, 0] = wells.index * lam * (db * d - b)
+        by_cell[a, 1] = wells.index * ((dlam * b + lam * db * f.slope[c]) * d - lam * b * slope)
+    return q, by_cell, by_well
+
+
+def _is_strongest(wells: Perforations, d: np.ndarray) -> np.ndarray:
+    """Which perforations have the largest drawdown of their well, in the direction that the well is for."""
+    along = np.where(wells.index > 0.0, wells.sign[wells.well] * d, -np.inf)
+    largest = np.full(wells.rate.size, -np.inf)
+    np.maximum.at(largest, wells.well, along)
+    return along == largest[wells.well]

@@ -13,7 +13,6 @@ Reference    Wallis (1983); Lacroix, Vassilevski, Wheeler (2001).
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cached_property
 
 import numpy as np
@@ -33,23 +32,23 @@ LARGEST_FALLBACK = 20_000  # cells; the fill of elimination soon takes all memor
 TOLERANCE = 3e-3  # relative; Newton's method makes up for it
 MOST_ITERATIONS = 60
 
-Solver = Callable[[csr_matrix, np.ndarray], np.ndarray]
 
-
-def linear_solver(assembly: Assembly) -> Solver:
-    """A function (Jacobian, right-hand side) -> solution; it raises StepFailed, on all ranks, where it finds none."""
-    small = assembly.reservoir.grid.size <= LARGEST_DIRECT
-    return Direct(assembly).solve if small else CPR(assembly).solve
+def linear_solver(assembly: Assembly) -> Direct | CPR:
+    """Its ``solve`` (Jacobian, right-hand side) -> solution raises StepFailed, on all ranks, where it finds none;
+    ``iterations`` counts."""
+    return Direct(assembly) if assembly.reservoir.grid.size <= LARGEST_DIRECT else CPR(assembly)
 
 
 class Direct:
-    """Gaussian elimination of the Jacobians of one ``assembly``, by every rank alike."""
+    """Gaussian elimination of the Jacobians of one ``assembly``, by every rank alike: one iteration each time."""
 
     def __init__(self, assembly: Assembly) -> None:
         self.whole = Whole(assembly.comm, assembly.pattern, assembly.numbers, assembly.extended_numbers)
+        self.iterations = 0
 
     def solve(self, matrix: csr_matrix, rhs: np.ndarray) -> np.ndarray:
         """The solution. Raises StepFailed where the matrix is singular."""
+        self.iterations += 1
         return self.whole.solve(matrix.data, rhs)
 
 
@@ -57,7 +56,7 @@ class CPR:
     """GMRES with the two-stage preconditioner, for the Jacobians of one ``assembly``."""
 
     def __init__(self, assembly: Assembly) -> None:
-        self.assembly, self.size = assembly, 2 * assembly.cells
+        self.assembly, self.size, self.iterations = assembly, 2 * assembly.cells, 0
         self.stencil = Stencil(assembly.pattern, assembly.block, unknowns=2)
         self.columns = Columns(assembly.pairs, unknowns=2)
         self.multigrid = Multigrid(assembly.block)
@@ -71,7 +70,9 @@ class CPR:
         """The solution to TOLERANCE; by elimination where GMRES does not get there. Raises StepFailed where the matrix is
         singular, or too large to eliminate."""
         self.factor(matrix)
-        x, converged, _ = gmres(self.multiply, self.apply, rhs, TOLERANCE, MOST_ITERATIONS, self.assembly.sums.dots)
+        dots = self.assembly.sums.dots
+        x, converged, iterations = gmres(self.multiply, self.apply, rhs, TOLERANCE, MOST_ITERATIONS, dots)
+        self.iterations += iterations
         if converged:
             return x
         cells = self.assembly.reservoir.grid.size

@@ -4,7 +4,7 @@ Iteration    J(x) dx = -R(x);  x <- x + dx,  with |dS| cut to 0.2 in each cell a
              directions are found anew in each iterate. Cutting S loses mass; so convergence is judged after it, on R.
 Stops when   max |R dt / V| <= tolerance over all cells (V the pore volume: an error of saturation in one step), and
              |sum R dt| <= mass_tolerance times the mass in place and injected, for each phase and over the wells; in
-             place: in the box itself, without the multiples that stand for aquifers.
+             place: in the box itself, without the multiples that stand for aquifers; at least a millionth of both phases'.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from .control import StepControl, StepFailed
 from .fluids import CO2
 
 LARGEST_CHANGE = 0.2  # of a saturation in one iteration
+HARDLY = 1e-6  # of all mass: less of a phase is not worth more digits
 
 
 def solve_step(
@@ -30,28 +31,30 @@ def solve_step(
 ) -> tuple[np.ndarray, int]:
     """(x, iterations) with R(x, x_old, dt) = 0 within the tolerances. Raises StepFailed."""
     x = x_old.copy()
-    scale = _mass_scale(assembly, x_old, dt)
+    flow, _ = assembly.well_flow(x_old, x_old)
+    scale = mass_scale(assembly, x_old, np.maximum(flow, 0.0).sum(axis=0) * dt)
     for iteration in range(control.most_iterations + 1):
         R, jacobian = assembly.linearize(x, x_old, dt)
         local, total = _errors(assembly, R, dt, scale)
         if not np.isfinite(local + total):
-            raise StepFailed("The residual is not a finite number", iteration)
+            raise StepFailed(f"The residual is not a finite number {_worst_cell(assembly, R)}", iteration)
         if iteration and local <= control.tolerance and total <= control.mass_tolerance:
             return x, iteration
         if iteration < control.most_iterations:
             x = _update(assembly, x, solve(jacobian, -R))
     raise StepFailed(
         f"Newton's method did not converge in {iteration} iterations: max |R dt / V| = {local:.1e} "
-        f"(tolerance {control.tolerance:.0e}), mass {total:.1e} (tolerance {control.mass_tolerance:.0e})",
+        f"{_worst_cell(assembly, R)} (tolerance {control.tolerance:.0e}), "
+        f"mass {total:.1e} (tolerance {control.mass_tolerance:.0e})",
         iteration,
     )
 
 
-def _mass_scale(assembly: Assembly, x_old: np.ndarray, dt: float) -> np.ndarray:
-    """The reference masses (brine, CO2): in the box before the step, and injected in it."""
-    scale = assembly.in_place(x_old)
-    scale[CO2] += assembly.rate * dt
-    return np.maximum(scale, np.finfo(float).tiny)
+def mass_scale(assembly: Assembly, x: np.ndarray, through: np.ndarray) -> np.ndarray:
+    """What errors of mass are relative to, (brine, CO2): in the box at ``x``, and ``through`` the wells; of a phase that is
+    hardly there, a millionth of both together."""
+    scale = assembly.in_place(x) + through
+    return np.maximum(scale, HARDLY * scale.sum())
 
 
 def _errors(assembly: Assembly, R: np.ndarray, dt: float, scale: np.ndarray) -> tuple[float, float]:
@@ -72,10 +75,19 @@ def _errors(assembly: Assembly, R: np.ndarray, dt: float, scale: np.ndarray) -> 
     return columns[:, 2].max() * dt, (total * dt / scale).max()
 
 
+def _worst_cell(assembly: Assembly, R: np.ndarray) -> str:
+    """Where the residual of all ranks is largest, in words."""
+    cells, volume = R[: 2 * assembly.cells].reshape(-1, 2).T, assembly.pore_volume[assembly.inside]
+    change = np.nan_to_num(np.abs(cells / volume).max(axis=0), nan=np.inf)
+    each = assembly.sums.gather(assembly.sums.by_column(change[None])[0])
+    i, j, k = np.unravel_index(np.argmax(each), assembly.reservoir.grid.shape)
+    return f"in cell {int(i), int(j), int(k)}"
+
+
 def _update(assembly: Assembly, x: np.ndarray, dx: np.ndarray) -> np.ndarray:
     x = x + dx
     _, S, _ = assembly.unpack(x)
     _, dS, _ = assembly.unpack(dx)
     S += np.clip(dS, -LARGEST_CHANGE, LARGEST_CHANGE) - dS
-    np.clip(S, 0.0, assembly.fluids.relative_permeability.largest_saturation, out=S)
+    np.clip(S, 0.0, assembly.largest_saturation, out=S)
     return x

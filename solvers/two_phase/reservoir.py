@@ -1,7 +1,10 @@
-"""Reservoir: grid, rock, fluids, injectors and what lies beyond the lateral boundaries.
+"""Reservoir: grid, rock, fluids, wells and what lies beyond the lateral boundaries.
 
 Boundaries   No face of the box lets anything through. An open side is imitated by the pore volume of its cells: with 1000
              times as much they take up what arrives and hardly change their pressure, as an aquifer of that volume would.
+Inactive     are the cells that the grid leaves out, and those of porosity 0: no face of theirs lets anything through. They keep
+             the pressure and saturation they begin with. So that their equations have a solution, their pore volume is
+             all their volume, and compressible; it counts in no balance of mass.
 Rest         Brine at rest has dp/dz = rho g with rho = rho_ref (1 + X + X^2/2). With Y = 1 + X this is
              dY/dz = kappa (1 + Y^2) / 2,  kappa = c rho_ref g, so Y = tan(a + kappa z / 2): a closed form at any depth.
              The simulator's balance over a face, with the mean density of its two cells, is the trapezoidal rule for it,
@@ -16,10 +19,12 @@ from functools import cached_property
 
 import numpy as np
 
+from ..checks import check_values
 from ..grid import Grid
 from .fluids import BRINE, GRAVITY, Fluids
-from .wells import Injector, Perforations, perforate
+from .wells import Perforations, Well, inflow_at, perforate, schedule
 
+SOFT = 1e-9  # 1/Pa
 MULTIPLIERS = {"closed": 1.0, "open": 1000.0}  # of the pore volumes along the sides
 
 
@@ -28,7 +33,7 @@ class Rock:
     """``permeability`` = (kx, ky, kz) in m2 and ``porosity``, arrays (nx, ny, nz) or numbers; ``compressibility`` of the
     pores in 1/Pa at ``reference_pressure`` in Pa, at which the porosity holds.
 
-    Raises ValueError where a permeability is negative, a porosity not in (0, 1], or any is not finite.
+    Raises ValueError where a permeability is negative, a porosity not in 0..1 (0: an inactive cell), or any is not finite.
     """
 
     permeability: tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -40,10 +45,10 @@ class Rock:
         if len(self.permeability) != 3:
             raise ValueError(f"Rock: expected three permeabilities (kx, ky, kz), got {len(self.permeability)}")
         for name, k in zip(("kx", "ky", "kz"), self.permeability, strict=True):
-            if not (np.isfinite(k).all() and np.min(k) >= 0.0):
-                raise ValueError(f"Rock: {name} must be finite and >= 0 in every cell, in m2")
-        if not (np.min(self.porosity) > 0.0 and np.max(self.porosity) <= 1.0):  # False for NaN
-            raise ValueError("Rock: porosity must be above 0 and at most 1 in every cell")
+            k = np.asarray(k)
+            check_values(f"Rock: {name} must be finite and >= 0 in every cell, in m2", k, (k >= 0.0) & (k < np.inf))
+        porosity = np.asarray(self.porosity)
+        check_values("Rock: porosity must be in 0..1", porosity, (porosity >= 0.0) & (porosity <= 1.0))
         if not 0.0 <= self.compressibility < np.inf:
             raise ValueError(f"Rock: compressibility must be >= 0 in 1/Pa, got {self.compressibility}")
 
@@ -61,15 +66,19 @@ class Reservoir:
     grid: Grid
     rock: Rock
     fluids: Fluids
-    injectors: Sequence[Injector] = ()
+    wells: Sequence[Well] = ()
     boundary: str | float | Sequence[float] | np.ndarray = "closed"
 
     def __post_init__(self) -> None:
         capillary = self.fluids.capillary
         self._check_shape("the porosity", self.rock.porosity)
-        self._check_shape("the entry pressure", capillary.entry_pressure if capillary else 0.0)
+        self._check_shape("the entry pressure", getattr(capillary, "entry_pressure", 0.0))
+        for curves in (self.fluids.relative_permeability, capillary):
+            self._check_shape("the regions", getattr(curves, "region", 0))
         for name, k in zip(("kx", "ky", "kz"), self.rock.permeability, strict=True):
             self._check_shape(name, k)
+        if not self.active.any():
+            raise ValueError("Reservoir: no cell is active: their porosity is 0, or the grid leaves them out")
         self.pore_volume, self.perforations  # noqa: B018  what does not fit shows here, not in the middle of a run
 
     def _check_shape(self, name: str, array: float | np.ndarray) -> None:
@@ -97,16 +106,39 @@ class Reservoir:
     @cached_property
     def pore_volume(self) -> np.ndarray:
         """(cells,) m3 at the rock's reference pressure, multipliers included."""
-        return self.multiplier * np.ravel(self.rock.porosity * self.grid.volume)
+        volume = self.multiplier * np.ravel(self.rock.porosity * self.grid.volume)
+        return np.where(self.active.ravel(), volume, self.grid.volume.ravel())
+
+    @cached_property
+    def pore_compressibility(self) -> float | np.ndarray:
+        """1/Pa: the rock's; where cells are inactive (cells,), theirs at least that of soft rock."""
+        c = self.rock.compressibility
+        return c if self.active.all() else np.where(self.active.ravel(), c, max(c, SOFT))
+
+    @cached_property
+    def active(self) -> np.ndarray:
+        """(nx, ny, nz) bool: the cells that take part."""
+        return self.grid.active & (np.asarray(self.rock.porosity) > 0.0)
 
     @cached_property
     def transmissibility(self) -> np.ndarray:
         """(faces,) m3."""
-        return self.grid.transmissibility(self._permeability())
+        active, (left, right) = self.active.ravel(), self.grid.faces
+        return self.grid.transmissibility(self._permeability()) * (active[left] & active[right])
 
     @cached_property
     def perforations(self) -> Perforations:
-        return perforate(self.grid, self._permeability(), self.injectors)
+        """The wells' perforations, with the rates at time 0."""
+        return perforate(self.grid, self.active, self._permeability(), self.wells)
+
+    def inflow_at(self, time: float) -> np.ndarray:
+        """(wells,): what each is to bring into the rock from ``time`` in s on, m3/s."""
+        return np.array([inflow_at(well, time) for well in self.wells], dtype=float)
+
+    @cached_property
+    def schedule(self) -> list[float]:
+        """The times after 0 at which a well's rate may change, s, increasing."""
+        return sorted({time for well in self.wells for time, _ in schedule(well) if time > 0.0})
 
     def _permeability(self) -> list[np.ndarray]:
         return [np.broadcast_to(np.asarray(k, dtype=float), self.grid.shape) for k in self.rock.permeability]

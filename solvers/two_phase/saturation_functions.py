@@ -6,15 +6,24 @@ Corey        k_rw = e^n_w,   k_rn = (1 - e)^n_n. With ``table_points`` the two a
 Brooks-Corey p_c = p_n - p_w = p_e s^(-1/lambda),   s = (1 - S - S_wr) / (1 - S_wr). It has no bound at s = 0, so below
              s_0 it goes on along its tangent. p_e is the entry pressure: where it steps up between two rocks, CO2 is held
              back until its own pressure has risen as much: a capillary seal.
+Trapping     Below S = S_nr the CO2 does not flow: what brine drives out of a cell, it drives out down to S_nr and no further.
+             There is no hysteresis: the curve is the same while CO2 comes in, so that a cell also fills to S_nr before
+             it passes any CO2 on.
+Regions      Rocks of different kinds have curves of their own (``Regions``).
 Derivatives  d/dS stands beside each value; at the ends of an interval it is the one-sided derivative from inside.
 Reference    Corey (1954); Brooks and Corey (1964).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
 
 import numpy as np
+
+from ..checks import check_values
 
 Pair = tuple[np.ndarray, np.ndarray]  # a value and its derivative with respect to S
 
@@ -42,6 +51,10 @@ class Corey:
     def largest_saturation(self) -> float:
         """The CO2 saturation at which brine no longer flows, 1 - S_wr."""
         return 1.0 - self.residuals[0]
+
+    def at(self, cells: np.ndarray) -> Corey:
+        """The curves of some ``cells``: they are the same in all."""
+        return self
 
     def evaluate(self, saturation: np.ndarray) -> tuple[Pair, Pair]:
         """((k_rw, dk_rw/dS), (k_rn, dk_rn/dS)) at the CO2 ``saturation``, an array of any shape."""
@@ -82,8 +95,8 @@ class BrooksCorey:
 
     def __post_init__(self) -> None:
         entry = np.asarray(self.entry_pressure, dtype=np.float64)
-        if not (np.isfinite(entry).all() and entry.min(initial=0.0) >= 0.0):
-            raise ValueError("BrooksCorey: expected entry pressures in Pa, finite and >= 0")
+        fine = (entry >= 0.0) & (entry < np.inf)
+        check_values("BrooksCorey: expected entry pressures in Pa, finite and >= 0", entry, fine)
         if not (0.0 < self.exponent < np.inf and 0.0 < self.linear_below < 1.0):
             raise ValueError(
                 f"BrooksCorey: expected exponent > 0 and linear_below in 0..1, got {self.exponent}, {self.linear_below}"
@@ -91,11 +104,8 @@ class BrooksCorey:
 
     def at(self, cells: np.ndarray) -> BrooksCorey:
         """The curves of some ``cells``, flat indices."""
-        return (
-            self
-            if np.ndim(self.entry_pressure) == 0
-            else replace(self, entry_pressure=np.ravel(self.entry_pressure)[cells])
-        )
+        entry = self.entry_pressure
+        return self if np.ndim(entry) == 0 else replace(self, entry_pressure=np.ravel(entry)[cells])
 
     def evaluate(self, effective: np.ndarray) -> Pair:
         """(p_c, dp_c/ds) in Pa at the ``effective`` brine saturation s, an array of flat cell order."""
@@ -103,3 +113,52 @@ class BrooksCorey:
         s = np.where(effective.real < self.linear_below, self.linear_below, effective)
         slope = entry * power * s ** (power - 1.0)
         return entry * s**power + slope * (effective - s), slope
+
+
+@dataclass(frozen=True, eq=False)
+class Regions:
+    """One curve for each kind of rock: ``region`` (nx, ny, nz), integers, says which of the ``curves`` a cell has. It stands
+    where one Corey stands, or one BrooksCorey with a number for its entry pressure.
+
+    Raises ValueError where a region has no curve, or the curves are not of one kind.
+    """
+
+    region: np.ndarray
+    curves: Sequence[Any]
+
+    def __post_init__(self) -> None:
+        region, count = np.asarray(self.region), len(self.curves)
+        if region.dtype.kind not in "iu":
+            raise ValueError(f"Regions: expected region to be an array of integers, got {region.dtype}")
+        check_values(f"Regions: expected regions in 0..{count - 1}", region, (region >= 0) & (region < count))
+        kinds = {type(curve).__name__ for curve in self.curves}
+        if kinds not in ({"Corey"}, {"BrooksCorey"}):
+            raise ValueError(
+                f"Regions: expected curves of one kind, Corey or BrooksCorey, got {', '.join(sorted(kinds))}"
+            )
+        if any(np.ndim(getattr(curve, "entry_pressure", 0.0)) for curve in self.curves):
+            raise ValueError("Regions: expected a number for the entry pressure of each region, got an array")
+
+    @cached_property
+    def largest_saturation(self) -> np.ndarray:
+        """(cells,): the CO2 saturation at which brine no longer flows."""
+        return np.array([curve.largest_saturation for curve in self.curves])[np.ravel(self.region)]
+
+    @cached_property
+    def cells(self) -> list[np.ndarray]:
+        """The flat indices of each region's cells."""
+        return [np.flatnonzero(np.ravel(self.region) == number) for number in range(len(self.curves))]
+
+    def at(self, cells: np.ndarray) -> Regions:
+        """The curves of some ``cells``, flat indices."""
+        return Regions(np.ravel(self.region)[cells], self.curves)
+
+    def evaluate(self, saturation: np.ndarray) -> np.ndarray:
+        """What the curves give, side by side: the same pairs as one curve's ``evaluate``, arrays (cells,)."""
+        parts = [
+            np.array(curve.evaluate(saturation[cells])) for curve, cells in zip(self.curves, self.cells, strict=True)
+        ]
+        result = np.empty((*parts[0].shape[:-1], saturation.size), saturation.dtype)
+        for cells, values in zip(self.cells, parts, strict=True):
+            result[..., cells] = values
+        return result

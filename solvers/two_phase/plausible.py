@@ -1,0 +1,150 @@
+"""Plausible: a run that cannot be is refused before its first step, by the name and the value of what is wrong.
+
+Units        A number that is off by orders of magnitude is in other units: millidarcy for m2, bar for Pa, cP for Pa s, tonnes
+             a year for m3/s. The bounds are wide: nothing that rock, fluids or wells have ever had is outside.
+Wells        A well whose limit is on the wrong side of the pressure around it can pass nothing. An injector whose rate is far
+             beyond what its limit lets in is a mistake as well: for as much as goes in, its rate is inf.
+Volume       Without limits and producers, the wells cannot bring in more than the pores hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from ..checks import check_values
+from .injection import well_terms
+from .phases import evaluate_phases
+from .reservoir import Reservoir, State, hydrostatic
+from .wells import Injector, named, schedule
+
+BOUNDS = {  # SI: smallest, largest, what the number probably is in
+    "permeability": (0.0, 1e-8, "m2 (1 darcy is 9.87e-13 m2)"),
+    "depth": (-2e4, 2e4, "m"),
+    "length of a cell": (1e-4, 1e6, "m"),
+    "density": (1.0, 1e4, "kg/m3"),
+    "viscosity": (1e-6, 1.0, "Pa s (1 cP is 1e-3 Pa s)"),
+    "compressibility": (0.0, 1e-6, "1/Pa (1 per bar is 1e-5 1/Pa)"),
+    "reference pressure": (0.0, 1e9, "Pa (1 bar is 1e5 Pa)"),
+    "entry pressure": (0.0, 1e8, "Pa (1 bar is 1e5 Pa)"),
+    "initial pressure": (1e3, 1e9, "Pa (1 bar is 1e5 Pa)"),
+    "bottom-hole pressure": (1e4, 2e9, "Pa (1 bar is 1e5 Pa)"),
+    "rate": (0.0, 100.0, "m3/s at reference pressure (70 t/s of CO2 are 100 m3/s)"),
+    "time": (1e-3, 1e15, "s (a year is 3.16e7 s)"),
+}
+MOST_BEYOND = 100.0  # times what a well's limit lets in at first
+
+
+def check_run(reservoir: Reservoir, times: Sequence[float], initial: State | None) -> tuple[np.ndarray, State]:
+    """(times, initial state) as arrays. Raises ValueError where times or the state are unfit, or the run is not plausible."""
+    reports, state = _checked_times(times), _checked_state(reservoir, initial)
+    check_units(reservoir, reports, state)
+    check_wells(reservoir, state)
+    check_volume(reservoir, float(reports[-1]))
+    return reports, state
+
+
+def check_units(reservoir: Reservoir, times: np.ndarray, state: State) -> None:
+    """Raise ValueError where a number is so far from any that it must be in other units."""
+    grid, rock, fluids = reservoir.grid, reservoir.rock, reservoir.fluids
+    capillary = fluids.capillary
+    entries = [getattr(curve, "entry_pressure", 0.0) for curve in getattr(capillary, "curves", [capillary])]
+    given = [
+        *(("permeability", name, k) for name, k in zip(("kx", "ky", "kz"), rock.permeability, strict=True)),
+        ("depth", "top", grid.top),
+        *(("length of a cell", name, h) for name, h in zip(("dx", "dy", "dz"), grid.spacing, strict=True)),
+        *(("density", f"density of {name}", v) for name, v in zip(("brine", "CO2"), fluids.density, strict=True)),
+        *(("viscosity", f"viscosity of {name}", v) for name, v in zip(("brine", "CO2"), fluids.viscosity, strict=True)),
+        *(("compressibility", "compressibility", v) for v in (*fluids.compressibility, rock.compressibility)),
+        *(
+            ("reference pressure", "reference pressure", v)
+            for v in (fluids.reference_pressure, rock.reference_pressure)
+        ),
+        *(("entry pressure", "entry pressure", v) for v in entries),
+        ("initial pressure", "initial pressure", state.pressure),
+        ("time", "report time", times),
+    ]
+    for number, well in enumerate(reservoir.wells):
+        rates = [rate for _, rate in schedule(well) if rate < np.inf]
+        given.append(("rate", f"rate of {named(number, well)}", max(rates, default=0.0)))
+        if well.bhp < np.inf:
+            given.append(("bottom-hole pressure", f"limit of {named(number, well)}", well.bhp))
+    for bound, name, values in given:
+        low, high, unit = BOUNDS[bound]
+        values = np.asarray(values, dtype=float)
+        check_values(
+            f"simulate: expected the {name} within {low:g}..{high:g} {unit}", values, (values >= low) & (values <= high)
+        )
+
+
+def check_wells(reservoir: Reservoir, state: State) -> None:
+    """Raise ValueError where an injector's limit lets nothing in at the initial state, or hardly anything of its rate, and
+    where a producer's lets nothing out; unless wells of the other kind will change the pressure."""
+    wells, fluids, P = reservoir.perforations, reservoir.fluids, state.pressure.ravel()
+    phases = evaluate_phases(fluids, P, state.saturation.ravel())
+    limit = np.where(np.isfinite(wells.bhp), wells.bhp, 0.0)
+    terms = well_terms(replace(wells, rate=wells.sign * np.inf), fluids, limit, phases, phases)
+    passes = np.abs(wells.per_well(terms.q).sum(axis=0))
+    if wells.sign.size == 0 or wells.sign.min() != wells.sign.max():
+        return
+    for number, well in enumerate(reservoir.wells):
+        most = max(rate for _, rate in schedule(well))
+        if not well.bhp < np.inf or most == 0.0:
+            continue
+        if passes[number] == 0.0:
+            raise ValueError(
+                f"simulate: {named(number, well)} can pass nothing within its limit of {well.bhp:g} Pa: the pressure in the "
+                f"rock around it is {P[wells.first[number]]:g} Pa"
+            )
+        if isinstance(well, Injector) and MOST_BEYOND * passes[number] < most < np.inf:
+            raise ValueError(
+                f"simulate: {named(number, well)} cannot come near its rate of {most:g} m3/s: within its limit of "
+                f"{well.bhp:g} Pa {passes[number]:.3g} m3/s go in at first; lower the rate, or give inf for what goes in"
+            )
+
+
+def check_volume(reservoir: Reservoir, end: float) -> None:
+    """Raise ValueError where injectors without a limit are to bring more into a box without producers than it holds."""
+    if any(well.bhp < np.inf for well in reservoir.wells):
+        return
+    volume = sum(_volume(schedule(well), end) for well in reservoir.wells)
+    pores = float(reservoir.pore_volume[reservoir.active.ravel()].sum())
+    if volume > pores:
+        raise ValueError(
+            f"simulate: the wells are to inject {volume:.3g} m3 by {end:g} s, and the pores hold {pores:.3g} m3 with all "
+            "aquifers; lower the rates, which are in m3/s, or give the wells limits"
+        )
+
+
+def _volume(rows: Sequence[tuple[float, float]], end: float) -> float:
+    """What a schedule injects until ``end``, m3."""
+    starts = [min(time, end) for time, _ in rows] + [end]
+    return sum(rate * (b - a) for (_, rate), a, b in zip(rows, starts, starts[1:], strict=False))
+
+
+def _checked_times(times: Sequence[float]) -> np.ndarray:
+    reports = np.asarray(times, dtype=float)
+    increasing = reports.ndim == 1 and bool((np.diff(reports, prepend=0.0) > 0.0).all())
+    if not increasing or reports.size == 0 or reports[-1] == np.inf:
+        raise ValueError("simulate: expected report times in s, increasing, the first above 0")
+    return reports
+
+
+def _checked_state(reservoir: Reservoir, state: State | None) -> State:
+    if state is None:
+        return hydrostatic(reservoir)
+    shape, S = reservoir.grid.shape, state.saturation
+    largest = reservoir.fluids.relative_permeability.largest_saturation
+    if np.shape(state.pressure) != shape or np.shape(S) != shape:
+        raise ValueError(
+            f"simulate: the initial state must have the grid's {shape}, got pressure {np.shape(state.pressure)} and "
+            f"saturation {np.shape(state.saturation)}"
+        )
+    check_values("simulate: the initial pressure must be finite, in Pa", state.pressure, np.isfinite(state.pressure))
+    mobile = np.reshape(np.broadcast_to(largest, S.size), shape)
+    check_values(
+        "simulate: the initial saturation must be in 0..1 less what brine keeps", S, (S >= 0.0) & (S <= mobile)
+    )
+    return State(np.asarray(state.pressure, dtype=float), np.asarray(S, dtype=float))
