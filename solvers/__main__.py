@@ -13,11 +13,13 @@ from collections import Counter
 from dataclasses import fields
 from pathlib import Path
 
-from refimpl import wire
+from refimpl import Partition, wire
 from refimpl.cli import collectively, under_mpi
 
 from . import generate as data
-from .navier_stokes import EXAMPLE
+from . import navier_stokes, two_phase
+from .progress import bar
+from .toml import FLOW, TWO_PHASE, kind_of
 
 DEFAULTS = data.Settings()
 
@@ -41,13 +43,15 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def simulate(options: argparse.Namespace) -> int:
-    """One run: of the flow in a TOML file, or of a sample of CO2 storage that is drawn; writes one file."""
+    """One run: of the case in a TOML file (a flow, or CO2 storage), or of a sample of CO2 storage that is drawn; one file."""
     from tqdm import tqdm
 
     if options.ranks < 1 or (options.ranks > 1 and not options.case):
         raise ValueError(f"--ranks must be >= 1, and goes with CASE.toml, got {options.ranks}")
+    if options.resume and not options.case:
+        raise ValueError("--resume goes with CASE.toml")
     if options.case:
-        return _simulate_flow(options)
+        return {FLOW: _simulate_flow, TWO_PHASE: _simulate_two_phase}[kind_of(options.case)](options)
     if options.index < 0:
         raise ValueError(f"--index must be >= 0, got {options.index}")
     _check_free(options.out)
@@ -63,46 +67,64 @@ def simulate(options: argparse.Namespace) -> int:
 
 def _simulate_flow(options: argparse.Namespace) -> int:
     """Navier-Stokes, on --ranks ranks or on those of the mpiexec around this."""
-    from tqdm import tqdm
-
-    from .navier_stokes import read_flow, record
-
+    if options.resume:
+        raise ValueError(f'--resume goes with a case of kind = "{TWO_PHASE}", and {options.case} is a flow')
     if not under_mpi():
         _check_free(options.out)
-    flow = read_flow(options.case)
+    flow = navier_stokes.read_flow(options.case)
     if options.ranks > 1 and not under_mpi():
-        from refimpl.cli.launch import run_ranks
-
-        return run_ranks(options.ranks, "simulate", str(options.case), "--out", str(options.out), module="solvers")
+        return _on_ranks(options)
     comm = wire.world()
-    with tqdm(total=flow.frames, unit="frame", disable=comm.rank > 0, mininterval=1) as bar:
-
-        def show(fraction: float, text: str) -> None:
-            bar.set_postfix_str(text, refresh=False)
-            bar.update(round(fraction * flow.frames, 3) - bar.n)
-
-        record(flow, options.out, comm, progress=show)
+    with bar(hidden=comm.rank > 0) as show:
+        navier_stokes.record(flow, options.out, comm, progress=show)
     if comm.rank == 0:
         print(options.out)
     return 0
 
 
+def _simulate_two_phase(options: argparse.Namespace) -> int:
+    """CO2 storage, on --ranks ranks or on those of the mpiexec around this; with --resume, from where the run has ended."""
+    options.after_interrupt = "Run the same command with --resume to go on."
+    if not (options.resume or under_mpi()):
+        _check_free(options.out)
+    case = two_phase.read_case(options.case)
+    if options.ranks > 1 and not under_mpi():
+        return _on_ranks(options, *["--resume"] * options.resume)
+    partition = None
+    if under_mpi():
+        comm = wire.world()
+        partition = Partition(comm, two_phase.grid_of(comm.size, case.shape))
+    first = not (partition and partition.comm.rank)
+    with bar(hidden=not first) as show:
+        two_phase.record(case, options.out, options.resume, show, partition)
+    if first:
+        run = two_phase.read_run(options.out)
+        print(f"{options.out}: {run.dt.size} steps, mass balance {run.arrays['mass_balance_error'][-1]:.1e}")
+    return 0
+
+
+def _on_ranks(options: argparse.Namespace, *more: str) -> int:
+    """The same command under mpiexec."""
+    from refimpl.cli.launch import run_ranks
+
+    return run_ranks(options.ranks, "simulate", str(options.case), "--out", str(options.out), *more, module="solvers")
+
+
 def plot(options: argparse.Namespace) -> int:
-    """A picture of one run or sample; of a flow, an animation too, or files for ParaView."""
-    from . import navier_stokes
+    """A picture of one run or sample; of a run, an animation too, or files for ParaView."""
     from .generate.picture import plot_sample
 
     picture = options.out or options.file.with_suffix(".png")
     if not options.vtk:
         _check_free(picture)
-    flow = navier_stokes.is_run(options.file)
-    if options.vtk and not flow:
-        raise ValueError(f"--vtk is for runs of the Navier-Stokes simulator, and {options.file} is none")
+    simulator = next((room for room in (two_phase, navier_stokes) if room.is_run(options.file)), None)
+    if options.vtk and not simulator:
+        raise ValueError(f"--vtk is for the run of a case, and {options.file} is none")
     if options.vtk:
-        print(navier_stokes.write_vtk(navier_stokes.read_run(options.file), options.vtk))
+        print(simulator.write_vtk(simulator.read_run(options.file), options.vtk))
         return 0
-    if flow:
-        navier_stokes.plot(navier_stokes.read_run(options.file), picture)
+    if simulator:
+        simulator.plot(simulator.read_run(options.file), picture)
     else:
         plot_sample(data.read_sample(options.file), picture)
     print(picture)
@@ -178,23 +200,26 @@ def _parser() -> argparse.ArgumentParser:
         simulate,
         "python -m solvers simulate --shape 16,16,8 --frames 5 --years 2 --out sample.h5",
         "python -m solvers simulate flow.toml --ranks 2 --out run.h5",
+        "python -m solvers simulate storage.toml --out run.h5 --resume",
     )
-    one.add_argument("case", type=Path, nargs="?", metavar="CASE.toml", help="a flow, as below (default: a CO2 sample)")
-    one.epilog += f"\n\nCASE.toml:\n\n{EXAMPLE}"
-    one.add_argument("--ranks", type=int, default=1, help="processes that a flow is cut over (default: 1)")
+    one.add_argument("case", type=Path, nargs="?", metavar="CASE.toml", help="a case, as below (default: a CO2 sample)")
+    one.epilog += f"\n\nCASE.toml of a flow:\n\n{navier_stokes.EXAMPLE}"
+    one.epilog += f"\n\nCASE.toml of CO2 storage:\n\n{two_phase.EXAMPLE}"
+    one.add_argument("--ranks", type=int, default=1, help="processes that a case is cut over (default: 1)")
     one.add_argument("--out", type=_path, required=True, metavar="FILE.h5", help="the file to write, a new one")
+    one.add_argument("--resume", action="store_true", help="of CO2 storage: go on with the run in FILE.h5")
     one.add_argument("--index", type=int, default=0, help="which sample of the root seed (default: 0)")
     _add_settings(one)
 
     picture = _command(commands, plot, "python -m solvers plot sample.h5 --out sample.png")
-    picture.add_argument("file", type=Path, metavar="FILE.h5", help="a sample, or the run of a flow")
+    picture.add_argument("file", type=Path, metavar="FILE.h5", help="a sample, or the run of a case")
     picture.add_argument(
         "--out",
         type=Path,
         metavar="FILE.png",
-        help="the picture, a new file; of a flow also .gif (default: beside FILE.h5)",
+        help="the picture, a new file; of a run also .gif (default: beside FILE.h5)",
     )
-    picture.add_argument("--vtk", type=Path, metavar="DIR", help="of a flow: write files for ParaView into this folder")
+    picture.add_argument("--vtk", type=Path, metavar="DIR", help="of a run: write files for ParaView into this folder")
 
     many = _command(
         commands, run, "python -m solvers run --train 4 --valid 1 --test 1 --shape 16,16,8 --out data/small"

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from math import isfinite
 from pathlib import Path
-from typing import Any
 
+from ..toml import FLOW, written
 from .mesh import Mesh
 from .schemes import SCHEMES
 from .solid import Ball, Fringe
@@ -147,12 +147,6 @@ def to_toml(flow: Flow) -> str:
     return "\n".join(lines) + "\n"
 
 
-def written(value: Any) -> str:
-    if isinstance(value, tuple):
-        return "[" + ", ".join(map(written, value)) + "]"
-    return f'"{value}"' if isinstance(value, str) else repr(value)
-
-
 def read_flow(path: str | Path) -> Flow:
     """The flow in a TOML file. OSError where there is none, ValueError, which names the file, where it is none."""
     try:
@@ -164,5 +158,7 @@ def read_flow(path: str | Path) -> Flow:
 def flow_of(text: str) -> Flow:
     """The flow that ``to_toml`` has written. ValueError, TypeError or KeyError where it is none."""
     given = tomllib.loads(text)
+    if given.pop("kind", FLOW) != FLOW:
+        raise ValueError(f'expected kind = "{FLOW}"')
     ball = given.pop("ball", None)
     return Flow(**given, ball=ball and Ball(**ball | {"centre": tuple(ball["centre"])}))

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ..vtk import image_file, write_collection
 from .files import Recording
 from .mesh import Mesh
 
@@ -100,39 +101,15 @@ def largest(run: Recording) -> float:
 
 def write_vtk(run: Recording, folder: Path) -> Path:
     """An image file for each frame, and the collection, whose path is returned."""
-    folder.mkdir(parents=True, exist_ok=True)
-    entries = []
-    for moment, time in enumerate(run.arrays["time"]):
-        fields = {
-            "velocity": at_centres(run.arrays["velocity"][moment], run.flow.mesh),
-            "vorticity": run.arrays["vorticity"][moment],
-        } | ({"fraction": run.arrays["fraction"][None]} if "fraction" in run.arrays else {})
-        name = f"frame-{moment:04d}.vti"
-        (folder / name).write_bytes(image_file(run.flow.mesh, fields))
-        entries.append(f'<DataSet timestep="{time!r}" file="{name}"/>')
-    collection = folder / "run.pvd"
-    collection.write_text(f'<VTKFile type="Collection"><Collection>{"".join(entries)}</Collection></VTKFile>\n')
-    return collection
+    mesh, times = run.flow.mesh, run.arrays["time"]
+    counts, spacing = (*mesh.shape, 1)[:3], (*mesh.spacing, min(mesh.spacing))[:3]  # in the plane, one layer
+    fixed = {"fraction": run.arrays["fraction"][None]} if "fraction" in run.arrays else {}
 
+    def image(moment: int) -> bytes:
+        velocity = at_centres(run.arrays["velocity"][moment], mesh)
+        return image_file(counts, spacing, {"velocity": velocity, "vorticity": run.arrays["vorticity"][moment]} | fixed)
 
-def image_file(mesh: Mesh, fields: dict[str, np.ndarray]) -> bytes:
-    """A VTK image of fields (components, ..) at the centres of the cells; in the plane, one layer."""
-    counts, spacing = (*mesh.shape, 1)[:3], (*mesh.spacing, min(mesh.spacing))[:3]
-    extent = " ".join(f"0 {n}" for n in counts)
-    tags, blocks, offset = [], [], 0
-    for name, values in fields.items():
-        numbers = np.ascontiguousarray(values.T, "<f4")  # x is the fastest, but for the components
-        tags.append(
-            f'<DataArray type="Float32" Name="{name}" NumberOfComponents="{len(values)}" format="appended" offset="{offset}"/>'
-        )
-        blocks.append(np.uint64(numbers.nbytes).tobytes() + numbers.tobytes())
-        offset += len(blocks[-1])
-    head = (
-        '<VTKFile type="ImageData" version="1.0" byte_order="LittleEndian" header_type="UInt64">'
-        f'<ImageData WholeExtent="{extent}" Origin="0 0 0" Spacing="{" ".join(map(repr, spacing))}">'
-        f'<Piece Extent="{extent}"><CellData>{"".join(tags)}</CellData></Piece></ImageData><AppendedData encoding="raw">_'
-    )
-    return head.encode() + b"".join(blocks) + b"</AppendedData></VTKFile>\n"
+    return write_collection(folder, times, ((f"frame-{moment:04d}.vti", image(moment)) for moment in range(len(times))))
 
 
 def at_centres(u: np.ndarray, mesh: Mesh) -> np.ndarray:

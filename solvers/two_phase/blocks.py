@@ -39,6 +39,12 @@ def one_rank() -> Partition:
     return Partition(comm, (1, 1))
 
 
+def grid_of(ranks: int, shape: Sequence[int]) -> tuple[int, int]:
+    """(ranks along x, along y) that leave the shortest rims around blocks of the grid's columns."""
+    pairs = [(p, ranks // p) for p in range(1, ranks + 1) if ranks % p == 0]
+    return min(pairs, key=lambda pair: shape[0] / pair[0] + shape[1] / pair[1])
+
+
 class Block:
     """This rank's columns of a grid of ``shape`` = (nx, ny, height of a column), of which ``rows`` = (along x, along y) are
     the blocks of all ranks; they can be coarsened ``depth`` times."""

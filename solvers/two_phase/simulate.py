@@ -26,6 +26,7 @@ from refimpl import Partition, Space, wire
 
 from .assembly import Assembly
 from .blocks import one_rank
+from .case import Case
 from .control import SimulationError, StepControl, StepFailed
 from .fluids import CO2
 from .linear import linear_solver
@@ -79,14 +80,15 @@ class Result:
 
 
 def simulate(
-    reservoir: Reservoir,
-    times: Sequence[float],
+    case: Case | Reservoir,
+    times: Sequence[float] | None = None,
     initial: State | None = None,
     control: StepControl | None = None,
     progress: Callable[[float, str], None] | None = None,
     partition: Partition | None = None,
 ) -> Result:
-    """Simulate from ``initial`` (default: brine at rest, see ``hydrostatic``) to the report ``times`` in s.
+    """Simulate a ``case``; or a reservoir, from ``initial`` (default: brine at rest, see ``hydrostatic``) to the report
+    ``times`` in s. What is given beside a case replaces what it says.
 
     The times increase, the first above 0. ``progress(fraction, text)`` is called after each of them, on every rank.
     ``partition``: (ranks along x, along y); by default this process alone, without MPI. All ranks of its communicator give
@@ -94,8 +96,11 @@ def simulate(
     Raises ValueError where times or the initial state are unfit or the run is not plausible (see ``plausible``),
     SimulationError where steps would have to be too short or too many; on all ranks.
     """
-    start = time.perf_counter()
-    reports, state = check_run(reservoir, times, initial)
+    if isinstance(case, Case):
+        given = case.times if times is None else times, initial or case.initial, control or case.control
+        return simulate(case.reservoir, *given, progress, partition)
+    start, reservoir = time.perf_counter(), case
+    reports, state = check_run(reservoir, () if times is None else times, initial)
     march = begin(reservoir, state, control or StepControl(), partition, f"{reports.size} times")
     assembly, frames, volumes = march.assembly, [march.x], [march.well_volume]
     for _ in marched(march, reports.tolist(), progress):

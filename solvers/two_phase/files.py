@@ -1,0 +1,239 @@
+"""A run as one HDF5 file, written frame by frame: whatever ends the run, what was computed is there, and it can go on.
+
+    frames                               how many of the T+1 are there; written last of each
+    time, pressure, saturation, bhp, well_volume, newton_iterations, linear_iterations, mass_balance_error (T+1, ..): Result
+    steps (T+1,)                         accepted until then
+    proposal (T+1,)                      of the March, so that a run that goes on is bitwise the one that was not interrupted
+    dt (most,)                           the accepted steps, s
+    porosity, permeability_x, .. (nx, ny, nz), depth, dz, active, x, y (the planes between cells): what the model is
+    attributes                           ``kind``, ``case``, its TOML; each array has its ``units``
+
+Kill-safe    All arrays have their places on the disk before the first step; later only numbers in these places change, never
+             the structure of the file, and ``frames`` is counted up once a frame is on the disk. So a run can be killed
+             at any moment: the file is as good as its last frame. A full disk shows before the first step, too.
+Resume       A frame holds all that the next step depends on. A run that goes on repeats what came after its last frame.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from refimpl import Partition, wire
+
+from ..toml import TWO_PHASE
+from .blocks import one_rank
+from .case import Case, case_of, to_toml
+from .reservoir import Reservoir
+from .simulate import March, begin, marched
+
+UNITS = {
+    "time": "s",
+    "pressure": "Pa",
+    "saturation": "1",
+    "bhp": "Pa",
+    "well_volume": "m3 of brine, CO2 at reference pressure",
+    "newton_iterations": "1",
+    "linear_iterations": "1",
+    "mass_balance_error": "1",
+    "steps": "1",
+    "proposal": "s",
+}
+MODEL_UNITS = {
+    "porosity": "1",
+    "permeability_x": "m2",
+    "permeability_y": "m2",
+    "permeability_z": "m2",
+    "depth": "m",
+    "dz": "m",
+    "active": "1",
+    "x": "m",
+    "y": "m",
+}
+SPARE = 1 << 20  # bytes that a disk must have beside the run
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """What a file holds: the case, its arrays by name, the accepted steps ``dt`` in s, and whether the run came to its end."""
+
+    case: Case
+    arrays: dict[str, np.ndarray]
+    dt: np.ndarray
+    complete: bool
+
+
+def record(
+    case: Case,
+    path: str | Path,
+    resume: bool = False,
+    progress: Callable[[float, str], None] | None = None,
+    partition: Partition | None = None,
+) -> None:
+    """Simulate ``case``, as simulate does, into a new file ``path``; with ``resume``, go on where the run in it has ended, on
+    whatever partition. Collective; rank 0 reads and writes.
+
+    Raises also, on all ranks, OSError where the file is there (without ``resume``), cannot be written, or the disk has no room
+    for the run, and ValueError where the run to go on with is another case's.
+    """
+    partition = partition or one_rank()
+    comm = partition.comm
+    file = wire.together(comm, lambda: _opened(case, Path(path), resume) if comm.rank == 0 else None)
+    try:
+        march = begin(case.reservoir, case.initial, case.control, partition, to_toml(case))
+        last = wire.at_root(comm, lambda: _last_frame(file))
+        if last is None:
+            append(file, march)
+        else:
+            _go_on_from(march, last)
+        for _ in marched(march, list(case.times), progress):
+            append(file, march)
+    finally:
+        if file:
+            file.close()
+
+
+def read_run(path: str | Path) -> Recording:
+    """What a file of ``record`` holds. OSError where it is missing or damaged, ValueError where it is no run."""
+    with h5py.File(path, "r", locking=False) as file:  # a run that is still being written can be looked at
+        try:
+            case, count = case_of(file.attrs["case"]), int(file["frames"][()])
+            arrays = {name: file[name][:count] for name in UNITS} | {name: file[name][()] for name in MODEL_UNITS}
+            dt = file["dt"][: int(arrays["steps"][-1])] if count else np.empty(0)
+            return Recording(case, arrays, dt, count == len(file["time"]))
+        except (KeyError, ValueError, TypeError) as error:
+            raise ValueError(f"{path} is no run of the two-phase simulator: {error}") from error
+
+
+def is_run(path: str | Path) -> bool:
+    """Whether a file is one of ``record``. OSError where it is missing or damaged."""
+    with h5py.File(path, "r", locking=False) as file:
+        return file.attrs.get("kind") == TWO_PHASE
+
+
+def append(file: h5py.File | None, march: March) -> None:
+    """Add the frame that the ``march`` stands at, and have it on the disk; collective, ``file`` on rank 0."""
+    numbers = _numbers(march)
+    wire.together(march.assembly.comm, lambda: _write(file, numbers, march.steps) if file else None)
+
+
+def _write(file: h5py.File, numbers: dict[str, Any], steps: list[float]) -> None:
+    place = int(file["frames"][()])
+    before = int(file["steps"][place - 1]) if place else 0
+    for name, value in numbers.items():
+        file[name][place] = value
+    file["dt"][before : len(steps)] = steps[before:]
+    _on_disk(file)
+    file["frames"][()] = place + 1
+    _on_disk(file)
+
+
+def model(reservoir: Reservoir) -> dict[str, np.ndarray]:
+    """What the grid and the rock are, by name."""
+    grid, rock = reservoir.grid, reservoir.rock
+    fields: dict[str, Any] = {f"permeability_{name}": k for name, k in zip("xyz", rock.permeability, strict=True)}
+    fields |= {"porosity": rock.porosity, "depth": grid.depth, "dz": grid.lengths[2], "active": reservoir.active}
+    arrays = {name: np.broadcast_to(values, grid.shape) for name, values in fields.items()}
+    return arrays | {"x": grid.edges[0], "y": grid.edges[1]}
+
+
+def _numbers(march: March) -> dict[str, Any]:
+    """What a frame holds, by name, on rank 0; collective."""
+    assembly, space = march.assembly, march.assembly.block.space
+    p, S, P = assembly.unpack(march.x)
+    return {
+        "time": march.time,
+        "pressure": space.gather(p.reshape(space.local_shape).copy()),
+        "saturation": space.gather(S.reshape(space.local_shape).copy()),
+        "bhp": assembly.gather_wells(P[:, None])[:, 0],
+        "well_volume": march.well_volume,
+        "newton_iterations": march.iterations,
+        "linear_iterations": march.linear.iterations,
+        "mass_balance_error": march.mass_balance_error,
+        "steps": len(march.steps),
+        "proposal": march.proposal,
+    }
+
+
+def _last_frame(file: h5py.File) -> tuple[dict[str, Any], list[float]] | None:
+    """(what the last frame holds, the accepted steps until then); None without a frame."""
+    last = int(file["frames"][()]) - 1
+    if last < 0:
+        return None
+    frame = {name: file[name][last] for name in UNITS}
+    return frame, file["dt"][: int(frame["steps"])].tolist()
+
+
+def _go_on_from(march: March, last: tuple[dict[str, Any], list[float]]) -> None:
+    """Put the march where it stood when it wrote the frame."""
+    (frame, march.steps), assembly = last, march.assembly
+    cells = np.stack([frame["pressure"].ravel(), frame["saturation"].ravel()], axis=1)
+    march.x = np.concatenate([cells[assembly.block.numbers].ravel(), frame["bhp"][assembly.own_wells]])
+    march.time, march.proposal = float(frame["time"]), float(frame["proposal"])
+    march.assembly = assembly.at(march.time)
+    march.iterations, march.linear.iterations = int(frame["newton_iterations"]), int(frame["linear_iterations"])
+    march.well_volume, march.mass_balance_error = frame["well_volume"], float(frame["mass_balance_error"])
+
+
+def _opened(case: Case, path: Path, resume: bool) -> h5py.File:
+    return _resumed(case, path) if resume and path.exists() else _begun(case, path)
+
+
+def _begun(case: Case, path: Path) -> h5py.File:
+    """A new file with a place for everything."""
+    frames, cells, wells = len(case.times) + 1, case.reservoir.grid.shape, len(case.wells)
+    shapes = {"pressure": cells, "saturation": cells, "bhp": (wells,), "well_volume": (wells, 2)}
+    fields = model(case.reservoir)
+    needed = 16 * frames * int(np.prod(cells)) + sum(values.nbytes for values in fields.values())
+    free = shutil.disk_usage(path.parent).free
+    if free < needed + SPARE:
+        raise OSError(f"{path}: the run needs {needed:,} bytes, the disk has {free:,}")
+    file = h5py.File(path, "x")
+    try:
+        file.attrs.update({"kind": TWO_PHASE, "case": to_toml(case)})
+        for name, values in fields.items():
+            file[name] = values
+            file[name].attrs["units"] = MODEL_UNITS[name]
+        for name, units in UNITS.items():
+            placed = file.create_dataset(name, (frames, *shapes.get(name, ())), "f8")
+            placed.attrs["units"] = units
+            for frame in range(frames):  # written once, it keeps its place
+                placed[frame] = np.nan
+        file["dt"] = np.full(case.control.most_steps, np.nan)
+        file["dt"].attrs["units"] = "s"
+        file["frames"] = 0
+        _on_disk(file)
+    except BaseException:
+        file.close()
+        path.unlink()
+        raise
+    return file
+
+
+def _resumed(case: Case, path: Path) -> h5py.File:
+    """The file of a run to go on with."""
+    file = h5py.File(path, "r+")
+    try:
+        if file.attrs.get("case") != to_toml(case):
+            raise ValueError(
+                f"{path} is not a run of this case: it has another TOML, which its attribute ``case`` holds"
+            )
+        for name, values in model(case.reservoir).items():
+            if not np.array_equal(file[name][()], values):
+                raise ValueError(f"{path} is not a run of this case: its {name} is another")
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _on_disk(file: h5py.File) -> None:
+    file.flush()
+    os.fsync(file.id.get_vfd_handle())
