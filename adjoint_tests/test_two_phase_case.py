@@ -314,6 +314,10 @@ IMPLAUSIBLE = {
         lambda: simulate(box([Injector(**WELL, bhp=7e6)]), [DAY]),
         r"well 0 \(injector\) can pass nothing within its limit of 7e\+06 Pa: the pressure in the rock .* is 8.1\d+e\+06",
     ),
+    "the same beside a producer": (
+        lambda: simulate(box([Producer((2, 2), (0, 1), 1e6, 1e-8), Injector(**WELL, bhp=7e6)]), [DAY]),
+        r"well 1 \(injector\) can pass nothing within its limit of 7e\+06 Pa",
+    ),
     "a producer above the rock's pressure": (
         lambda: simulate(box([Producer((1, 1), (0, 1), 9e6)]), [DAY]),
         r"well 0 \(producer\) can pass nothing within its limit of 9e\+06 Pa",

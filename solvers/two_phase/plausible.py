@@ -81,17 +81,17 @@ def check_units(reservoir: Reservoir, times: np.ndarray, state: State) -> None:
 
 def check_wells(reservoir: Reservoir, state: State) -> None:
     """Raise ValueError where an injector's limit lets nothing in at the initial state, or hardly anything of its rate, and
-    where a producer's lets nothing out; unless wells of the other kind will change the pressure."""
+    where a producer's lets nothing out; unless wells of the other kind can change the pressure before it is needed."""
     wells, fluids, P = reservoir.perforations, reservoir.fluids, state.pressure.ravel()
     phases = evaluate_phases(fluids, P, state.saturation.ravel())
     limit = np.where(np.isfinite(wells.bhp), wells.bhp, 0.0)
     terms = well_terms(replace(wells, rate=wells.sign * np.inf), fluids, limit, phases, phases)
     passes = np.abs(wells.per_well(terms.q).sum(axis=0))
-    if wells.sign.size == 0 or wells.sign.min() != wells.sign.max():
-        return
+    both = wells.sign.size > 0 and wells.sign.min() != wells.sign.max()
     for number, well in enumerate(reservoir.wells):
         most = max(rate for _, rate in schedule(well))
-        if not well.bhp < np.inf or most == 0.0:
+        at_once = isinstance(well, Injector) and wells.rate[number] > 0.0
+        if not well.bhp < np.inf or most == 0.0 or (both and not at_once):
             continue
         if passes[number] == 0.0:
             raise ValueError(
