@@ -28,9 +28,9 @@ from solvers.generate import (
     write_sample,
 )
 from solvers.generate import engine as engine_module
-from solvers.generate import sample as sample_module
+from solvers.generate import storage as sample_module
 from solvers.generate.plan import write_plan
-from solvers.generate.sample import draw_reservoir
+from solvers.generate.storage import draw_reservoir
 from solvers.generate.the_well import content_digest
 from solvers.generate.workers import run_in_processes
 from solvers.two_phase import SimulationError

@@ -21,7 +21,7 @@ from . import navier_stokes, two_phase
 from .progress import bar
 from .toml import FLOW, TWO_PHASE, kind_of
 
-DEFAULTS = data.Settings()
+DEFAULTS = {kind: page.Settings() for kind, page in data.KINDS.items()}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -59,9 +59,8 @@ def simulate(options: argparse.Namespace) -> int:
     with tqdm(total=plan.settings.frames, unit="frame") as bar:
         sample = data.make_sample(plan, options.index, progress=lambda _, text: _advance(bar, text))
     data.write_sample(options.out, sample, plan.digest)
-    print(
-        f"{options.out}: {sample.provenance['steps']} steps, mass balance {sample.provenance['mass_balance_error']:.1e}"
-    )
+    told = ("mass balance", "mass_balance_error") if options.kind == "co2" else ("divergence", "divergence")
+    print(f"{options.out}: {sample.provenance['steps']} steps, {told[0]} {sample.provenance[told[1]]:.1e}")
     return 0
 
 
@@ -112,7 +111,6 @@ def _on_ranks(options: argparse.Namespace, *more: str) -> int:
 
 def plot(options: argparse.Namespace) -> int:
     """A picture of one run or sample; of a run, an animation too, or files for ParaView."""
-    from .generate.picture import plot_sample
 
     picture = options.out or options.file.with_suffix(".png")
     if not options.vtk:
@@ -126,7 +124,7 @@ def plot(options: argparse.Namespace) -> int:
     if simulator:
         simulator.plot(simulator.read_run(options.file), picture)
     else:
-        plot_sample(data.read_sample(options.file), picture)
+        data.plot_sample(data.read_sample(options.file), picture)
     print(picture)
     return 0
 
@@ -199,6 +197,7 @@ def _parser() -> argparse.ArgumentParser:
         commands,
         simulate,
         "python -m solvers simulate --shape 16,16,8 --frames 5 --years 2 --out sample.h5",
+        "python -m solvers simulate --kind sphere --shape 32,24,24 --radius 3 --duration 10 --out wake.h5",
         "python -m solvers simulate flow.toml --ranks 2 --out run.h5",
         "python -m solvers simulate storage.toml --out run.h5 --resume",
     )
@@ -222,7 +221,10 @@ def _parser() -> argparse.ArgumentParser:
     picture.add_argument("--vtk", type=Path, metavar="DIR", help="of a run: write files for ParaView into this folder")
 
     many = _command(
-        commands, run, "python -m solvers run --train 4 --valid 1 --test 1 --shape 16,16,8 --out data/small"
+        commands,
+        run,
+        "python -m solvers run --train 4 --valid 1 --test 1 --shape 16,16,8 --out data/small",
+        "python -m solvers run --kind sphere --train 4 --valid 1 --test 1 --shape 32,24,24 --radius 3 --out data/wakes",
     )
     many.add_argument(
         "--out", type=_path, required=True, metavar="DIR", help="the data set's folder; run again to resume"
@@ -231,7 +233,7 @@ def _parser() -> argparse.ArgumentParser:
     many.add_argument("--max-failures", type=float, default=0.1, help="share of samples that may fail (default: 0.1)")
     many.add_argument("--retry-failed", action="store_true", help="try samples again that failed in an earlier run")
     for split in ("train", "valid", "test"):
-        many.add_argument(f"--{split}", type=int, help=f"number of samples (default: {getattr(DEFAULTS, split)})")
+        many.add_argument(f"--{split}", type=int, help=f"number of samples (default: {getattr(data.Settings, split)})")
     _add_settings(many)
     many.set_defaults(after_interrupt="Run the same command again to go on.")
 
@@ -256,25 +258,34 @@ def _command(commands, function, *examples: str) -> argparse.ArgumentParser:
 
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:
-    """The options that describe a sample; what is not given keeps the default of Settings."""
+    """The options that describe a sample; what is not given keeps the default of the kind's Settings."""
     group = parser.add_argument_group("the samples")
+    group.add_argument(
+        "--kind", choices=DEFAULTS, default="co2", help="CO2 storage, or flow past a sphere (default: co2)"
+    )
 
     def add(name: str, metavar: str, read, text: str) -> None:
-        default = getattr(DEFAULTS, name)
-        shown = ",".join(f"{v:g}" for v in default) if isinstance(default, tuple) else default
-        option = "--" + name.replace("_", "-")
-        group.add_argument(option, metavar=metavar, type=read, help=f"{text} (default: {shown})")
+        shown = ", ".join(f"{kind}: {_shown(getattr(of, name))}" for kind, of in DEFAULTS.items() if hasattr(of, name))
+        group.add_argument("--" + name.replace("_", "-"), metavar=metavar, type=read, help=f"{text} ({shown})")
 
     add("shape", "NX,NY,NZ", _numbers(int, 3), "cells")
+    add("frames", "N", int, "report times after the initial state")
+    add("root_seed", "SEED", int, "the seed of everything that is drawn")
     add("spacing", "DX,DY,DZ", _numbers(float, 3), "size of a cell, m")
     add("years", "YEARS", float, "simulated time")
-    add("frames", "N", int, "report times after the initial state")
     add("rate", "LOW,HIGH", _numbers(float, 2), "range of the total rate, m3/s of CO2")
-    add("root_seed", "SEED", int, "the seed of everything that is drawn")
     add("tops", "FILE", str, "a real top surface, HDF5 'tops' or Eclipse TOPS, m")
     add("tops_shape", "NX,NY", _numbers(int, 2), "its columns; an Eclipse file does not say them")
     add("tops_spacing", "DX,DY", _numbers(float, 2), "distance of its columns, m")
     add("tops_crop", "I0,I1,J0,J1", _numbers(int, 4), "keep its columns I0 to I1 - 1, J0 to J1 - 1 only")
+    add("radius", "R", float, "of the sphere, cells")
+    add("velocity", "U,V,W", _numbers(float, 3), "of the free stream, m/s; a cell is 1 m")
+    add("reynolds", "RE", float, "U R / viscosity")
+    add("duration", "T", float, "simulated time, in R / speed")
+
+
+def _shown(default: object) -> str:
+    return ",".join(f"{v:g}" for v in default) if isinstance(default, tuple) else str(default)
 
 
 def _path(text: str) -> Path:
@@ -299,9 +310,14 @@ def _numbers(kind: type, count: int):
     return read
 
 
-def _settings(options: argparse.Namespace) -> data.Settings:
-    given = {field.name: getattr(options, field.name, None) for field in fields(data.Settings)}
-    return data.Settings(**{name: value for name, value in given.items() if value is not None})
+def _settings(options: argparse.Namespace) -> data.Splits:
+    kinds = {kind: {field.name for field in fields(of)} for kind, of in DEFAULTS.items()}
+    given = {
+        name: value for name in set().union(*kinds.values()) if (value := getattr(options, name, None)) is not None
+    }
+    if foreign := sorted(given.keys() - kinds[options.kind]):
+        raise ValueError(f"--{foreign[0].replace('_', '-')} is no option for samples of kind {options.kind}")
+    return data.KINDS[options.kind].Settings(**given)
 
 
 if __name__ == "__main__":

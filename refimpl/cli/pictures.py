@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from solvers.generate.plan import YEAR
+from solvers.generate.storage import YEAR
 from solvers.geology import MILLIDARCY
 
 from ..partition import blocks

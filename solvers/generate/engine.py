@@ -24,11 +24,12 @@ from tqdm import tqdm
 
 from .files import sweep_partial
 from .journal import Journal, read_journal
-from .plan import PATTERNS, Plan, Settings, make_plan, read_plan, write_plan
-from .sample import make_sample
+from .kinds import make_plan, make_sample, read_plan
+from .plan import PATTERNS, Plan, Splits, write_plan
 from .the_well import check_sample, write_sample
 from .workers import available_cores, run_here, run_in_processes
 
+FOUND = ("steps", "newton_iterations", "mass_balance_error", "divergence")  # of a sample, for the journal
 HOPELESS = 5  # failures at the start, and nothing else: stop
 
 
@@ -49,7 +50,7 @@ class Summary:
 
 
 def generate(
-    settings: Settings,
+    settings: Splits,
     out: str | Path,
     workers: int | None = None,
     progress: bool = True,
@@ -126,7 +127,7 @@ def make_file(plan: Plan, digest: str, out: Path, index: int) -> dict:
         path = plan.settings.path_of(out, index)
         sha256 = write_sample(path, sample, digest)
         record |= {"status": "done", "sha256": sha256, "bytes": path.stat().st_size}
-        record |= {name: sample.provenance[name] for name in ("mass_balance_error", "steps", "newton_iterations")}
+        record |= {name: sample.provenance[name] for name in FOUND if name in sample.provenance}
     return record | {"seconds": round(time.perf_counter() - start, 3)}
 
 

@@ -1,7 +1,7 @@
 """A sample as an HDF5 file in the layout of The Well, one trajectory a file.
 
     t0_fields/permeability_x ...   (1, nx, ny, nz) float32   what is given        units in the attribute ``units``
-    t0_fields/saturation, pressure (1, T+1, nx, ny, nz)      what is to be predicted; frame 0 is the initial state
+    t0_fields/saturation ...       (1, T+1, nx, ny, nz)      what is to be predicted; frame 0 is the initial state
     dimensions, boundary_conditions, scalars, t1_fields, t2_fields: as the format wants them
     refimpl                        how the sample was made: seed, plan, time steps, mass balance, versions, licence
 
@@ -24,19 +24,6 @@ import numpy as np
 from .files import write_atomically
 from .sample import Sample
 
-DATASET_NAME = "refimpl_co2_brine"
-UNITS = {
-    "permeability_x": "m2",
-    "permeability_z": "m2",
-    "porosity": "1",
-    "depth": "m",
-    "well_rate": "m3/s",
-    "saturation": "1",
-    "pressure": "Pa",
-    "total_rate": "m3/s",
-    "injectors": "1",
-}
-BOUNDARIES = {"x": "OPEN", "y": "OPEN", "z": "WALL"}
 LARGEST_CHUNK = 8 * 2**20  # bytes
 
 
@@ -89,7 +76,7 @@ def content_digest(sample: Sample) -> str:
 
 
 def _write_root(file: h5py.File, sample: Sample) -> None:
-    file.attrs["dataset_name"] = DATASET_NAME
+    file.attrs["dataset_name"] = sample.name
     file.attrs["grid_type"] = "cartesian"
     file.attrs["n_spatial_dims"] = 3
     file.attrs["n_trajectories"] = 1
@@ -98,7 +85,7 @@ def _write_root(file: h5py.File, sample: Sample) -> None:
     scalars.attrs["field_names"] = list(sample.scalars)
     for name, value in sample.scalars.items():
         file.attrs[name] = value
-        _mark(scalars.create_dataset(name, data=value), time_varying=False, units=UNITS[name])
+        _mark(scalars.create_dataset(name, data=value), time_varying=False, units=sample.units[name])
 
 
 def _write_dimensions(group: h5py.Group, sample: Sample) -> None:
@@ -109,7 +96,7 @@ def _write_dimensions(group: h5py.Group, sample: Sample) -> None:
 
 
 def _write_boundaries(group: h5py.Group, sample: Sample) -> None:
-    for name, kind in BOUNDARIES.items():
+    for name, kind in sample.boundaries.items():
         boundary = group.create_group(f"{name}_{kind.lower()}")
         boundary.attrs["associated_dims"] = [name]
         boundary.attrs["associated_fields"] = _no_names()
@@ -129,7 +116,7 @@ def _write_fields(file: h5py.File, sample: Sample) -> None:
         stored = group.create_dataset(
             name, data=data, chunks=_chunk(data), compression="gzip", compression_opts=1, shuffle=True, fletcher32=True
         )
-        _mark(stored, time_varying=name in sample.varying, units=UNITS[name])
+        _mark(stored, time_varying=name in sample.varying, units=sample.units[name])
         stored.attrs["sample_varying"] = True
         stored.attrs["dim_varying"] = np.ones(3, dtype=bool)
     for order in (1, 2):
@@ -151,14 +138,20 @@ def _read(file: h5py.File) -> Sample:
     names = list(fields.attrs["field_names"])
     varying = [name for name in names if fields[name].attrs["time_varying"]]
     attributes = {k: v for k, v in ours.attrs.items() if k not in ("index", "plan", "sha256", "complete")}
+    scalars = file["scalars"]
+    named = {name: fields[name] for name in names} | {name: scalars[name] for name in scalars.attrs["field_names"]}
+    sides = {b.attrs["associated_dims"][0]: b.attrs["bc_type"] for b in file["boundary_conditions"].values()}
     return Sample(
+        name=file.attrs["dataset_name"],
         index=int(ours.attrs["index"]),
         times=dimensions["time"][:],
         axes={name: dimensions[name][:] for name in dimensions.attrs["spatial_dims"]},
         static={name: fields[name][0] for name in names if name not in varying},
         varying={name: fields[name][0] for name in varying},
-        scalars={name: file["scalars"][name][()] for name in file["scalars"].attrs["field_names"]},
+        scalars={name: scalars[name][()] for name in scalars.attrs["field_names"]},
         dt=ours["dt"][:],
+        units={name: stored.attrs["units"] for name, stored in named.items()},
+        boundaries=sides,
         provenance=attributes,
     )
 

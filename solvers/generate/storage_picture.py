@@ -1,4 +1,4 @@
-"""A picture of one sample: the geology, and where the CO2 goes.
+"""A picture of one sample of CO2 storage: the geology, and where the CO2 goes.
 
 Upper row   the depth of the top with injectors and feeders; the permeability on a section through the first injector.
 Below       at four report times: the CO2 column height, the integral of porosity times saturation over depth (m), over
@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from ..geology import MILLIDARCY
-from .plan import YEAR
 from .sample import Sample
+from .storage import YEAR
 
 MOMENTS = 4
 LARGEST_SATURATION = 0.8
@@ -21,7 +21,7 @@ SEALING = 0.1  # mD: cells below it are drawn grey on the saturation
 DEPTH_COLOURS, ROCK_COLOURS, CO2_COLOURS = "terrain_r", "viridis", "magma_r"
 
 
-def plot_sample(sample: Sample, path: str | Path) -> None:
+def plot_storage(sample: Sample, path: str | Path) -> None:
     """Draw ``sample`` into an image file; the suffix of ``path`` (.png, .pdf, .svg) names the format."""
     from matplotlib.figure import Figure
 
