@@ -318,7 +318,7 @@ def test_an_interrupt_stops_the_workers_and_says_how_to_go_on(tmp_path):
     driver = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, start_new_session=True, text=True)
     _wait_for(lambda: files(tmp_path) or driver.poll() is not None)
     os.killpg(driver.pid, signal.SIGINT)
-    _, message = driver.communicate(timeout=20)
+    _, message = driver.communicate(timeout=60)
     assert driver.returncode == 130 and "Run the same command again" in message and "Traceback" not in message
     _wait_for(lambda: not _alive_in_session(driver.pid))
     assert not list(tmp_path.rglob("*.partial"))
