@@ -148,6 +148,13 @@ def test_what_a_producer_takes_out_is_missing_in_the_rock(direct, monkeypatch):
     assert result.mass_balance_error <= 1e-9
 
 
+def test_producers_of_brine_alone_are_not_held_up_by_the_round_off_of_co2_that_is_not_there():
+    wells = [Producer((1, 1), (0, 1), 8e6), Producer((1, 1), (1, 2), 7e6, 1e-3), Producer((2, 1), (1, 2), 7e6, 1e-3)]
+    result = simulate(box(wells, "open", (6, 2, 2)), DAY * np.array([30.0, 200.0, 400.0]))
+    assert len(result.steps) <= 6 and result.saturation.max() == 0.0
+    assert result.mass_balance_error <= 1e-9
+
+
 def test_a_producer_draws_each_phase_by_its_mobility():
     reservoir = box([Producer((2, 2), (1, 2), 1e6, 1e-3)], "open")
     rest = hydrostatic(reservoir)

@@ -16,7 +16,6 @@ from scipy.sparse import csr_matrix
 
 from .assembly import Assembly
 from .control import StepControl, StepFailed
-from .fluids import CO2
 
 LARGEST_CHANGE = 0.2  # of a saturation in one iteration
 HARDLY = 1e-6  # of all mass: less of a phase is not worth more digits
@@ -65,13 +64,14 @@ def _errors(assembly: Assembly, R: np.ndarray, dt: float, scale: np.ndarray) -> 
     sums, volume = assembly.sums, assembly.pore_volume[assembly.inside]
     cells, wells = R[: 2 * assembly.cells].reshape(-1, 2).T, np.abs(R[2 * assembly.cells :])
     local = np.abs(cells / volume).max(axis=0)
-    columns = np.zeros((sums.columns, 4))
+    columns = np.zeros((sums.columns, 5))
     columns[:, :2] = sums.by_column(cells).sum(axis=2).T
     columns[:, 2] = sums.by_column(local[None]).max(axis=2)
-    sums.add_wells(columns[:, 3:], wells[:, None])
+    injects = assembly.wells.sign > 0.0  # what an injector misses counts as CO2, what a producer misses as brine
+    sums.add_wells(columns[:, 3:], np.stack([wells * ~injects, wells * injects], axis=1))
     columns = sums.gather(columns)
     total = np.abs(columns[:, :2].sum(axis=0))
-    total[CO2] += columns[:, 3].sum()
+    total += columns[:, 3:].sum(axis=0)
     return columns[:, 2].max() * dt, (total * dt / scale).max()
 
 
