@@ -6,8 +6,8 @@ is rank 0, which has the largest blocks and all small weights. "sums" and "repar
 each of their two forms, of which the model takes the lesser; "dfno": what that program's repartitions would. Efficiency is
 against the first of the grids: the same cells a rank (weak), or the same cells on more ranks (strong).
 
---measure shows prediction and measurement side by side. A machine of --calibrate knows its cores: ranks that share one take turns.
-What one rank needs alone is less than predicted, since calibration keeps all cores busy, which share caches and memory.
+--measure shows prediction and measurement side by side. A machine of --calibrate knows its cores: ranks that share one take
+turns. Both are of one moment: what else runs on the machine while it is calibrated, or measured, moves the ratio.
 
 example:
     refimpl scaling --case variables --machine perlmutter
