@@ -1,7 +1,7 @@
 """Pictures of a run: the vorticity over time, what is conserved and what is lost; an animation; and files for ParaView.
 
-PNG      The vorticity (its last component, in three dimensions on the plane half-way up) at six times, the ball in grey; below
-         it the energy and the enstrophy, and the force on the ball along the first axis.
+PNG      The vorticity (its last component, in three dimensions on the plane half-way up) at six times with the streamlines in
+         the plane, the ball in grey; below it the energy and the enstrophy, and the force on the ball along the first axis.
 GIF      The same slice, one picture a frame.
 VTK      One image file a frame with velocity and vorticity at the centres of the cells and the ball's fraction, as raw
          float32, and a collection with their times: open ``run.pvd``. Format: VTK file formats, https://docs.vtk.org.
@@ -36,12 +36,14 @@ def plot(run: Recording, path: Path) -> None:
     for place, moment in enumerate(moments):
         axes = figure.add_subplot(rows[place // 3, place % 3])
         image = draw_slice(axes, run, moment, limit)
+        draw_streamlines(axes, run, moment)
         axes.set_title(f"{run.arrays['time'][moment]:.3g} s", fontsize=10)
     figure.colorbar(image, ax=figure.axes, label="vorticity (1/s)", shrink=0.8)
-    draw_series(figure.add_subplot(rows[2, :2]), run, ("energy", "enstrophy"))
-    axes = figure.add_subplot(rows[2, 2])
-    axes.plot(run.arrays["time"][1:], run.arrays["drag"][1:, 0], color="#c4622d")
-    axes.set(xlabel="time (s)", title="force on the ball, first axis")
+    draw_series(figure.add_subplot(rows[2, : 2 if run.flow.ball else 3]), run, ("energy", "enstrophy"))
+    if run.flow.ball:
+        axes = figure.add_subplot(rows[2, 2])
+        axes.plot(run.arrays["time"][1:], run.arrays["drag"][1:, 0], color="#c4622d")
+        axes.set(xlabel="time (s)", title="force on the ball, first axis")
     if not run.complete:
         figure.suptitle("not complete: the run ended before its last frame")
     figure.savefig(path, dpi=110)
@@ -75,6 +77,15 @@ def draw_slice(axes: Any, run: Recording, moment: int, limit: float) -> Any:
         axes.imshow(np.ma.masked_less(chi.T, 0.5), origin="lower", extent=(0, lx, 0, ly), cmap="gray", vmin=0, vmax=2)
     axes.set(xlabel="x (m)", ylabel="y (m)")
     return image
+
+
+def draw_streamlines(axes: Any, run: Recording, moment: int) -> None:
+    """Where the fluid goes in the plane, at that moment."""
+    mesh = run.flow.mesh
+    u, v = (plane(c) for c in at_centres(run.arrays["velocity"][moment], mesh)[:2])
+    if u.any() or v.any():
+        x, y = ((np.arange(n) + 0.5) * h for n, h in zip(u.shape, mesh.spacing, strict=False))
+        axes.streamplot(x, y, u.T, v.T, color="black", linewidth=0.4, density=0.7, arrowsize=0.5)
 
 
 def draw_series(axes: Any, run: Recording, names: Sequence[str]) -> None:
