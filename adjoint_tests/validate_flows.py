@@ -64,7 +64,7 @@ def sphere() -> Iterator[Check]:
         scheme="ab2",
         inflow=(1.0, 0.0, 0.0),
         initial="inflow",
-        ball=Ball((2.5, 3.0, 3.0), D / 2),
+        ball=Ball((2.5, 3.0, 3.0), D / 2, eta=D / cells / 2),  # the surface is where the fraction is 1/2
     )
     drag = run(flow, "sphere, Re = 100").frames[-1].drag[0]
     yield "sphere, Re = 100, 16 cells a diameter: drag", drag / (0.5 * pi * D**2 / 4), 1.09, 0.08 * 1.09

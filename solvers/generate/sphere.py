@@ -25,7 +25,7 @@ from .plan import Plan, Splits
 from .sample import Sample, single, versions
 
 DIVERGENCE = 1e-10  # 1/s, the largest that a sample may have
-STOP = 0.3  # of the time in which the stream passes a cell: the sphere stops the fluid in it
+STOP = 0.5  # of the time in which the stream passes a cell: eta, as ``navier_stokes.solid`` says
 DOWNSTREAM = 0.38  # of x: the centre lies before it, and the wake beyond
 UNITS = {"solid": "1", "radius": "m", "reynolds": "1", **{f"vorticity_{axis}": "1/s" for axis in "xyz"}}
 
