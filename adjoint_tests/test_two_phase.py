@@ -79,6 +79,12 @@ def test_relative_permeabilities_have_the_derivatives_they_claim(curve):
         np.testing.assert_allclose(value[0].imag / 1e-30, slope[1], rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.parametrize("curve", [Corey(), Corey((1.0, 1.0)), Corey(table_points=9)])
+def test_relative_permeabilities_stay_what_they_are_where_all_mobile_brine_is_gone(curve):
+    (brine, d_brine), (co2, d_co2) = curve.evaluate(np.array([0.8 + 1e-9, 0.805, 0.81]))
+    assert not np.any([brine, d_brine, d_co2]) and np.all(co2 == 1.0)
+
+
 def test_table_of_relative_permeability_is_as_near_to_the_curve_as_its_spacing_squared():
     S = np.linspace(0.0, 0.8, 1001)
     for table, curve in zip(Corey(table_points=161).evaluate(S), Corey().evaluate(S), strict=True):

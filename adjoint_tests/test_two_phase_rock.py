@@ -186,6 +186,17 @@ def test_saturation_stays_between_the_bounds_of_each_kind():
     assert result.mass_balance_error <= 1e-9
 
 
+def test_brine_that_no_longer_flows_gives_way_where_the_pressure_rises():
+    curves = Fluids(relative_permeability=Corey((1.0, 1.0)))
+    grid, sand = Grid((8, 8, 6), (50.0, 50.0, 5.0), 800.0), Rock((DARCY, DARCY, 0.1 * DARCY), 0.3, compressibility=0.0)
+    rows = ((0.0, 2e-3), (365.0 * DAY, 0.0), (730.0 * DAY, 2e-3))
+    wells = [Injector((4, 4), (4, 6), rows, bhp=2e7), Producer((0, 0), (5, 6), 7e6, 5e-4)]
+    reservoir = Reservoir(grid, sand, curves, wells, (1.0, 50.0, 1.0, 50.0))
+    result = simulate(reservoir, DAY * np.array([365.0, 730.0, 1500.0]))
+    assert 0.8 < result.saturation.max() < 0.801  # 4.5e-10 / Pa of a fifth of the pores
+    assert len(result.steps) <= 30 and result.mass_balance_error <= 1e-9
+
+
 def test_co2_that_rises_leaves_behind_what_is_trapped():
     trapping = Fluids(relative_permeability=Corey(residuals=(0.2, 0.25)))
     left = []

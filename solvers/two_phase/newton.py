@@ -1,7 +1,8 @@
 """Newton's method for one implicit time step.
 
-Iteration    J(x) dx = -R(x);  x <- x + dx,  with |dS| cut to 0.2 in each cell and S kept in [0, 1 - S_wr]. The upwind
-             directions are found anew in each iterate. Cutting S loses mass; so convergence is judged after it, on R.
+Iteration    J(x) dx = -R(x);  x <- x + dx,  with |dS| cut to 0.2 in each cell and S kept in [0, 1 - S_wr] and a little beyond
+             (``saturation_functions``). The upwind directions are found anew in each iterate. Cutting S loses mass; so
+             convergence is judged after it, on R.
 Stops when   max |R dt / V| <= tolerance over all cells (V the pore volume: an error of saturation in one step), and
              |sum R dt| <= mass_tolerance times the mass in place and injected, for each phase and over the wells; in
              place: in the box itself, without the multiples that stand for aquifers; at least a millionth of both phases'.
@@ -16,6 +17,7 @@ from scipy.sparse import csr_matrix
 
 from .assembly import Assembly
 from .control import StepControl, StepFailed
+from .saturation_functions import GIVES_WAY
 
 LARGEST_CHANGE = 0.2  # of a saturation in one iteration
 HARDLY = 1e-6  # of all mass: less of a phase is not worth more digits
@@ -89,5 +91,5 @@ def _update(assembly: Assembly, x: np.ndarray, dx: np.ndarray) -> np.ndarray:
     _, S, _ = assembly.unpack(x)
     _, dS, _ = assembly.unpack(dx)
     S += np.clip(dS, -LARGEST_CHANGE, LARGEST_CHANGE) - dS
-    np.clip(S, 0.0, assembly.largest_saturation, out=S)
+    np.clip(S, 0.0, assembly.largest_saturation + GIVES_WAY, out=S)
     return x

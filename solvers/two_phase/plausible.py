@@ -18,6 +18,7 @@ from ..checks import check_values
 from .injection import well_terms
 from .phases import evaluate_phases
 from .reservoir import Reservoir, State, hydrostatic
+from .saturation_functions import GIVES_WAY
 from .wells import Injector, named, schedule
 
 BOUNDS = {  # SI: smallest, largest, what the number probably is in
@@ -143,7 +144,7 @@ def _checked_state(reservoir: Reservoir, state: State | None) -> State:
             f"saturation {np.shape(state.saturation)}"
         )
     check_values("simulate: the initial pressure must be finite, in Pa", state.pressure, np.isfinite(state.pressure))
-    mobile = np.reshape(np.broadcast_to(largest, S.size), shape)
+    mobile = np.reshape(np.broadcast_to(largest + GIVES_WAY, S.size), shape)
     check_values(
         "simulate: the initial saturation must be in 0..1 less what brine keeps", S, (S >= 0.0) & (S <= mobile)
     )

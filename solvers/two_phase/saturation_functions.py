@@ -9,6 +9,8 @@ Brooks-Corey p_c = p_n - p_w = p_e s^(-1/lambda),   s = (1 - S - S_wr) / (1 - S_
 Trapping     Below S = S_nr the CO2 does not flow: what brine drives out of a cell, it drives out down to S_nr and no further.
              There is no hysteresis: the curve is the same while CO2 comes in, so that a cell also fills to S_nr before
              it passes any CO2 on.
+Beyond       Brine that no longer flows still gives way where the pressure rises: it shrinks, and the pores widen. So S may pass
+             1 - S_wr, by at most GIVES_WAY; the relative permeabilities stay there what they are at 1 - S_wr.
 Regions      Rocks of different kinds have curves of their own (``Regions``).
 Derivatives  d/dS stands beside each value; at the ends of an interval it is the one-sided derivative from inside.
 Reference    Corey (1954); Brooks and Corey (1964).
@@ -24,6 +26,8 @@ from typing import Any
 import numpy as np
 
 from ..checks import check_values
+
+GIVES_WAY = 0.01  # of a saturation: brine that shrinks by 5 % in pores where a fifth of it is left
 
 Pair = tuple[np.ndarray, np.ndarray]  # a value and its derivative with respect to S
 
@@ -72,12 +76,14 @@ class Corey:
     def _interpolated(self, saturation: np.ndarray) -> tuple[Pair, Pair]:
         points = np.linspace(0.0, self.largest_saturation, self.table_points)
         step = points[1]
+        inside = saturation.real <= points[-1]
+        saturation = np.where(inside, saturation, points[-1])
         place = np.clip((saturation.real / step).astype(int), 0, points.size - 2)
         weight = saturation / step - place
         result = []
         for values, _ in self._formula(points):
             rise = np.diff(values)[place]
-            result.append((values[place] + weight * rise, rise / step))
+            result.append((values[place] + weight * rise, inside * rise / step))
         return result[0], result[1]
 
 
