@@ -327,7 +327,7 @@ IMPLAUSIBLE = {
         r"cannot come near its rate of 50 m3/s: within its limit of 9e\+06 Pa .* m3/s go in at first",
     ),
     "more than the pores hold": (
-        lambda: simulate(box([Injector(**WELL | {"rate": 1.0})]), [10.0 * DAY]),
+        lambda: simulate(box([Injector(**WELL, bhp=9e6), Injector(**WELL | {"rate": 1.0})]), [10.0 * DAY]),
         r"are to inject 8.64e\+05 m3 by 864000 s, and the pores hold",
     ),
     "a case is checked where it is made": (lambda: replace(SMALL, top=80000.0), "the top within"),

@@ -4,7 +4,7 @@ Units        A number that is off by orders of magnitude is in other units: mill
              a year for m3/s. The bounds are wide: nothing that rock, fluids or wells have ever had is outside.
 Wells        A well whose limit is on the wrong side of the pressure around it can pass nothing. An injector whose rate is far
              beyond what its limit lets in is a mistake as well: for as much as goes in, its rate is inf.
-Volume       Without limits and producers, the wells cannot bring in more than the pores hold.
+Volume       Without producers, the wells that no limit holds back cannot bring in more than the pores hold.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .injection import well_terms
 from .phases import evaluate_phases
 from .reservoir import Reservoir, State, hydrostatic
 from .saturation_functions import GIVES_WAY
-from .wells import Injector, named, schedule
+from .wells import Injector, Producer, named, schedule
 
 BOUNDS = {  # SI: smallest, largest, what the number probably is in
     "permeability": (0.0, 1e-8, "m2 (1 darcy is 9.87e-13 m2)"),
@@ -108,14 +108,14 @@ def check_wells(reservoir: Reservoir, state: State) -> None:
 
 def check_volume(reservoir: Reservoir, end: float) -> None:
     """Raise ValueError where injectors without a limit are to bring more into a box without producers than it holds."""
-    if any(well.bhp < np.inf for well in reservoir.wells):
+    if any(isinstance(well, Producer) for well in reservoir.wells):
         return
-    volume = sum(_volume(schedule(well), end) for well in reservoir.wells)
+    volume = sum(_volume(schedule(well), end) for well in reservoir.wells if well.bhp == np.inf)
     pores = float(reservoir.pore_volume[reservoir.active.ravel()].sum())
     if volume > pores:
         raise ValueError(
-            f"simulate: the wells are to inject {volume:.3g} m3 by {end:g} s, and the pores hold {pores:.3g} m3 with all "
-            "aquifers; lower the rates, which are in m3/s, or give the wells limits"
+            f"simulate: the wells without a limit are to inject {volume:.3g} m3 by {end:g} s, and the pores hold "
+            f"{pores:.3g} m3 with all aquifers; lower the rates, which are in m3/s, or give the wells limits"
         )
 
 
