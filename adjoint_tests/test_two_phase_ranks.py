@@ -33,6 +33,11 @@ from solvers.two_phase.linear import CPR
 from solvers.two_phase.prolongation import Prolongation
 
 
+@pytest.fixture(autouse=True)
+def even_small_grids_are_shared(monkeypatch):
+    monkeypatch.setattr("solvers.two_phase.blocks.MESSAGE", 0)
+
+
 def small_reservoir():
     """36 cells, so few that every rank eliminates; 12 columns on a rough top, with capillary pressure."""
     return rough_reservoir()

@@ -4,7 +4,8 @@ Definition   The nx x ny columns of a grid are cut over the two axes of a partit
              rows of its own columns. What it needs for them are these and one layer of columns all round: its extended
              block, which a halo exchange fills. One rank alone has all columns, no halo, and needs no MPI.
 Aligned      Blocks begin at multiples of 2^depth, so that 2 x 2 columns that become one lie on one rank, ``depth`` times over.
-             A larger depth leaves less to compute on all ranks alike, but blocks that differ more; the cheaper is chosen.
+             A larger depth leaves less to compute on all ranks alike, but takes more messages, and blocks that differ more;
+             the cheapest is chosen.
 Order        Entries are numbered as in the whole grid, in C order, and every block keeps that order: a row of a matrix is
              summed in the same order on any partition.
 """
@@ -14,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,8 @@ import numpy as np
 from refimpl import HaloExchange, Partition, Space, blocks, wire
 
 FEWEST_COLUMNS = 16  # so few need not be coarsened
+TWICE = 2  # multigrid levels from which the next one is visited twice
+MESSAGE = 2000  # cells that are relaxed in the time of the messages of one visit
 
 Rows = list[tuple[int, int]]  # (start, stop) of each block along an axis
 
@@ -130,10 +134,17 @@ def aligned(shape: Sequence[int], partition: Partition, depth: int) -> tuple[Row
     return along[0], along[1]
 
 
+def visits(level: int) -> int:
+    """How often a multigrid cycle comes to a level."""
+    return 2 ** min(level, TWICE)
+
+
 def _cost(rows: tuple[Rows, Rows], shape: Sequence[int], depth: int) -> float:
-    """About the time of a solve: twice the largest share of the columns, and what all ranks compute on the coarse grid."""
+    """About the time of a rank, in solves of the whole grid by one cycle: two more go into what is beside multigrid."""
     largest = [max(b - a for a, b in row) / n for row, n in zip(rows, shape, strict=False)]
-    return 2.0 * largest[0] * largest[1] + 0.25**depth
+    work = [visits(level) / 4**level for level in range(most_coarsenings(*shape[:2]) + 1)]
+    messages = MESSAGE / prod(shape) * sum(visits(level) for level in range(depth))
+    return largest[0] * largest[1] * (2.0 + sum(work[:depth])) + sum(work[depth:]) + messages
 
 
 def _numbers(box: Sequence[tuple[int, int]], shape: Sequence[int]) -> np.ndarray:

@@ -7,8 +7,8 @@ Colours      Columns as the fields of a chessboard, by their place in the whole 
                  A = [T_r, A_rb; A_br, T_b],
              T_r and T_b banded, so that one call of LAPACK solves all columns of a colour. With m unknowns per cell the
              half bandwidth is 2 m - 1.
-Sweep        From zero, red before black:  x_r = T_r^-1 b_r,  x_b = T_b^-1 (b_b - A_br x_r).  It leaves the residual
-             r_b = 0, r_r = -A_rb x_b. The mirrored sweep, black before red, makes a multigrid cycle symmetric.
+Sweep        Red before black:  x_r = T_r^-1 (b_r - A_rb x_b),  then  x_b = T_b^-1 (b_b - A_br x_r).  It leaves the residual
+             r_b = 0, r_r = -A_rb (x_b - x_b before). The mirrored sweep, black before red, makes a multigrid cycle symmetric.
 Ranks        A rank solves its own columns; before a colour's turn it receives the other colour's columns around its block.
 Cost         One halo exchange for each time that A_br or A_rb is applied.
 """
@@ -47,13 +47,13 @@ class Columns:
         Where a column is singular, solutions will not be numbers: so all ranks will know at their next sum.
         """
         m, (columns, height) = self.unknowns, self.shape
-        C = C.reshape(7, m, m, columns, height // m)
+        C = C.reshape(7, m, m, columns, height // m).transpose(3, 4, 0, 1, 2)
         factor = _tridiagonal if m == 1 else _banded
         self._solve = []
         for own, coupling in zip(self.own, self.coupling, strict=True):
-            part = C[:, :, :, own]
-            coupling.data = part[WEST:].transpose(3, 4, 1, 0, 2).ravel()
-            self._solve.append(factor(part.reshape(7, m, m, -1)) if own.size else np.copy)
+            part = C[own].reshape(-1, 7, m, m)
+            coupling.data = part[:, WEST:].transpose(0, 2, 1, 3).ravel()
+            self._solve.append(factor(part.transpose(1, 2, 3, 0)) if own.size else np.copy)
 
     def solve(self, colour: int, b: np.ndarray) -> np.ndarray:
         """T^-1 b for the columns of one colour, (columns, height)."""
@@ -63,17 +63,18 @@ class Columns:
         """A_rb x_b for RED, A_br x_r for BLACK; collective."""
         return (self.coupling[colour] @ self.block.extend(x.ravel())).reshape(-1, self.block.height)
 
-    def sweep(self, b: np.ndarray) -> np.ndarray:
-        """x after one sweep from zero, red before black."""
-        (red, black), b, x = self.own, b.reshape(self.shape), np.zeros(self.shape)
-        x[red] = self.solve(RED, b[red])
+    def sweep(self, b: np.ndarray, x: np.ndarray | None = None) -> np.ndarray:
+        """What one sweep, red before black, makes of x (by default 0): it starts from the black part."""
+        (red, black), b = self.own, b.reshape(self.shape)
+        rest, x = b[red] if x is None else b[red] - self.couple(RED, x), np.zeros(self.shape)
+        x[red] = self.solve(RED, rest)
         x[black] = self.solve(BLACK, b[black] - self.couple(BLACK, x))
         return x.ravel()
 
-    def remains(self, x: np.ndarray) -> np.ndarray:
-        """The residual b - A x that ``sweep`` leaves."""
+    def remains(self, change: np.ndarray) -> np.ndarray:
+        """The residual b - A x that a sweep leaves, which has changed x by ``change``."""
         r = np.zeros(self.shape)
-        r[self.own[RED]] = -self.couple(RED, x)
+        r[self.own[RED]] = -self.couple(RED, change)
         return r.ravel()
 
     def sweep_back(self, b: np.ndarray, x: np.ndarray) -> np.ndarray:

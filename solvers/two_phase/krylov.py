@@ -1,10 +1,12 @@
-"""GMRES with a right preconditioner: the Krylov method of the linear systems.
+"""Krylov methods with a preconditioner M, about A^-1: GMRES for the Jacobians, conjugate gradients for pressure alone.
 
-Definition   x = sum of z_j y_j,  z_j = M v_j, where v_0 = b / |b| and v_1, ... are A z_0, A z_1, ... made orthonormal;
-             y minimises |b - A x|. M is the preconditioner, about A^-1.
+GMRES        x = sum of z_j y_j,  z_j = M v_j, where v_0 = b / |b| and v_1, ... are A z_0, A z_1, ... made orthonormal;
+             y minimises |b - A x|: M stands on the right.
+Gradients    x minimises (x, A x) / 2 - (b, x) over the same spaces, with three vectors in place of all: for symmetric positive
+             definite A and M, as the pressure matrix of an incompressible fluid and its multigrid cycle are.
 Ranks        A vector is in blocks; ``dots`` gives scalar products over all of them. The rest is done block by block, and the
              small least-squares problem on every rank alike.
-Reference    Saad and Schultz (1986); Saad (1993) for keeping the z_j, which saves the last application of M.
+Reference    Hestenes and Stiefel (1952); Saad and Schultz (1986); Saad (1993) for the z_j, which save the last use of M.
 """
 
 from __future__ import annotations
@@ -46,6 +48,28 @@ def gmres(
             break
         V[j + 1] = w / H[j + 1, j]
     return combine(y, Z[: j + 1]), bool(remains <= tolerance * norm), j + 1
+
+
+def conjugate_gradients(
+    A: Map, M: Map, b: np.ndarray, tolerance: float, most: int, dots: Dots = np.dot
+) -> tuple[np.ndarray, bool, int]:
+    """(x, whether |b - A x| <= tolerance |b|, iterations), at most ``most`` of them, from zero; arguments as of gmres."""
+    x, r = np.zeros_like(b), b.copy()
+    size = remains = dots(b[None], b)[0]
+    p, rz = np.zeros_like(b), 1.0
+    for iteration in range(most):
+        if not remains > tolerance**2 * size:
+            return x, bool(remains <= tolerance**2 * size), iteration
+        z = M(r)
+        rz, before = dots(r[None], z)[0], rz
+        p *= rz / before
+        p += z
+        q = A(p)
+        step = rz / dots(p[None], q)[0]
+        x += step * p
+        r -= step * q
+        remains = dots(r[None], r)[0]
+    return x, bool(remains <= tolerance**2 * size), most
 
 
 def combine(h: np.ndarray, V: np.ndarray) -> np.ndarray:

@@ -3,7 +3,7 @@
 CPR          Constrained pressure residual. Pressure is felt everywhere at once, saturation only next door; so
              M = stage 2 after stage 1:
              1  pressure   the brine and CO2 rows of each cell are added: the storage of saturation nearly cancels, and
-                           what is left is nearly an elliptic equation for p alone: one multigrid V-cycle
+                           what is left is nearly an elliptic equation for p alone: one multigrid cycle
              2  columns    one red-black sweep over the columns with p and S together, on what stage 1 left
 Wells        The bottom-hole pressures are eliminated first. In stage 1 a well's rate is taken as given, perforation by
              perforation: its dependence on p is left out, as the rate would not change if all pressures rose together.

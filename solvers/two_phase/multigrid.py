@@ -1,18 +1,20 @@
-"""Multigrid: an approximate inverse of the pressure matrix, one V-cycle.
+"""Multigrid: an approximate inverse of the pressure matrix, one cycle.
 
 Smoother     Red-black Gauss-Seidel over columns (see ``columns``), one sweep down and one mirrored sweep up.
 Coarsening   2 x 2 columns become one; layers stay (see ``stencil``). Transfers: copies up (``prolongation``), and their
              adjoint, sums, down.
+Cycle        From the two finest grids, the next coarser one is visited twice, the second time from what the first has found:
+             in very rough rock, copies are poor corrections, and one visit would take twice the iterations.
 Ranks        Columns are paired by their place in the whole grid, and blocks are cut so that a pair is on one rank. When
              they can no longer be, every rank gathers the coarse grid and goes on with all of it, as if it were alone.
-Result       8 to 14 iterations of a Krylov method for contrasts of permeability from 1 to 1e8, with seals one cell thick.
+Result       8 to 11 iterations of a Krylov method for contrasts of permeability from 1 to 1e8, with seals one cell thick.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from .blocks import FEWEST_COLUMNS, Block, Gathering
+from .blocks import FEWEST_COLUMNS, TWICE, Block, Gathering
 from .columns import Columns
 from .prolongation import Prolongation
 from .stencil import coarsened, to_csr
@@ -20,9 +22,11 @@ from .whole import factorized
 
 
 class Multigrid:
-    """V-cycles for matrices of one unknown in each cell of ``block``, coupled with its neighbours."""
+    """Cycles for matrices of one unknown in each cell of ``block``, coupled with its neighbours; ``finer``: the number of
+    grids above it."""
 
-    def __init__(self, block: Block) -> None:
+    def __init__(self, block: Block, finer: int = 0) -> None:
+        self.finer = finer
         self.levels: list[tuple[Columns, Prolongation]] = []
         while block.depth:
             coarse = block.coarser()
@@ -30,7 +34,9 @@ class Multigrid:
             block = coarse
         self.gather, self.own = Gathering(block.partition.comm, block.numbers), block.numbers
         few = block.shape[0] * block.shape[1] <= FEWEST_COLUMNS
-        self.rest: Multigrid | Coarsest = Coarsest(block.shape) if few else Multigrid(block.whole())
+        self.rest: Multigrid | Coarsest = (
+            Coarsest(block.shape) if few else Multigrid(block.whole(), finer + len(self.levels))
+        )
 
     def factor(self, C: np.ndarray) -> None:
         """Take over the matrix with the coefficients (see ``stencil``) C, (7, cells). Raises StepFailed if the coarsest is
@@ -40,17 +46,20 @@ class Multigrid:
             C = coarsened(C.reshape(7, *prolongation.range.local_shape)).reshape(7, -1)
         self.rest.factor(self.gather(C.T).T)
 
-    def solve(self, b: np.ndarray) -> np.ndarray:
-        """About A^-1 b: one V-cycle."""
-        return self._cycle(b, 0)
+    def solve(self, b: np.ndarray, x: np.ndarray | None = None) -> np.ndarray:
+        """About A^-1 b: x (by default 0) after one cycle."""
+        return self._cycle(b, x, 0)
 
-    def _cycle(self, b: np.ndarray, depth: int) -> np.ndarray:
+    def _cycle(self, b: np.ndarray, x: np.ndarray | None, depth: int) -> np.ndarray:
         if depth == len(self.levels):
-            return self.rest.solve(self.gather(b))[self.own]
+            return self.rest.solve(self.gather(b), None if x is None else self.gather(x))[self.own]
         columns, prolongation = self.levels[depth]
-        x = columns.sweep(b)
-        x += prolongation.up(self._cycle(prolongation.down(columns.remains(x)), depth + 1))
-        return columns.sweep_back(b, x)
+        swept = columns.sweep(b, x)
+        r = prolongation.down(columns.remains(swept if x is None else swept - x))
+        e = self._cycle(r, None, depth + 1)
+        if self.finer + depth < TWICE:
+            e = self._cycle(r, e, depth + 1)
+        return columns.sweep_back(b, swept + prolongation.up(e))
 
 
 class Coarsest:
@@ -63,6 +72,6 @@ class Coarsest:
         """Take over the matrix with the coefficients C, (7, cells). Raises StepFailed if it is singular."""
         self.lu = factorized(to_csr(C.reshape(7, *self.shape)))
 
-    def solve(self, b: np.ndarray) -> np.ndarray:
-        """A^-1 b."""
+    def solve(self, b: np.ndarray, x: np.ndarray | None = None) -> np.ndarray:
+        """A^-1 b, whatever x."""
         return self.lu.solve(b)

@@ -33,12 +33,12 @@ class Stencil:
         direction = np.where(its_k < k, ABOVE, np.where(its_k > k, BELOW, CENTRE))
         for code, step in ((SOUTH, -1), (NORTH, 1), (WEST, -block.shape[1]), (EAST, block.shape[1])):
             direction[its_column - column == step] = code  # x last: where ny = 1, a step of 1 is one along x
-        self.places = np.zeros((7, unknowns, unknowns, block.size), dtype=np.int64)
-        self.places[direction, u, v, cell] = 1 + of_cells
+        self.places = np.zeros((block.size, 7, unknowns, unknowns), dtype=np.int64)  # in about the order of the data
+        self.places[cell, direction, u, v] = 1 + of_cells
 
     def read(self, data: np.ndarray) -> np.ndarray:
         """The coefficients, (7, unknowns, unknowns, cells)."""
-        return np.concatenate([[0.0], data])[self.places]
+        return np.moveaxis(np.concatenate([[0.0], data])[self.places], 0, -1)
 
 
 def coarsened(C: np.ndarray) -> np.ndarray:

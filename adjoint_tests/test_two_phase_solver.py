@@ -1,0 +1,100 @@
+"""Theorems about the linear solver of the two-phase simulator: its cycle is symmetric, and it does not see contrasts."""
+
+import numpy as np
+import pytest
+from hard_rock import (
+    CUBES,
+    FLAT,
+    TALL,
+    coupled_iterations,
+    faulted,
+    hard_reservoir,
+    lognormal,
+    pressure_coefficients,
+    pressure_iterations,
+    sealed,
+    source_and_sink,
+)
+
+from solvers.two_phase.blocks import cut, one_rank
+from solvers.two_phase.columns import Columns
+from solvers.two_phase.krylov import conjugate_gradients, gmres
+from solvers.two_phase.multigrid import Multigrid
+from solvers.two_phase.stencil import coarsened, to_csr
+
+
+def rough_coefficients(shape=(9, 6, 3)):
+    return pressure_coefficients(hard_reservoir(lognormal(shape, 2.0), FLAT))
+
+
+def asymmetry(A) -> float:
+    """|<A u, v> - <u, A v>| over |A u| |v|."""
+    u, v = np.random.default_rng(0).standard_normal((2, 9 * 6 * 3))
+    Au = A(u)
+    return abs(Au @ v - u @ A(v)) / (np.linalg.norm(Au) * np.linalg.norm(v))
+
+
+def cycle():
+    multigrid = Multigrid(cut((9, 6, 3), one_rank()))
+    multigrid.factor(rough_coefficients().reshape(7, -1))
+    return multigrid
+
+
+def test_a_multigrid_cycle_is_symmetric():
+    assert asymmetry(cycle().solve) < 1e-14
+
+
+def test_a_cycle_whose_last_sweep_is_not_mirrored_is_rejected(monkeypatch):
+    monkeypatch.setattr(Columns, "sweep_back", lambda columns, b, x: columns.sweep(b, x))
+    assert asymmetry(cycle().solve) > 1e-9
+
+
+def test_a_second_cycle_goes_on_from_the_first():
+    A, multigrid, exact = to_csr(rough_coefficients()), cycle(), np.random.default_rng(1).standard_normal(9 * 6 * 3)
+    b, x, errors = A @ exact, None, []
+    for _ in range(4):
+        x = multigrid.solve(b, x)
+        errors.append(np.sqrt((x - exact) @ (A @ (x - exact))))
+    assert all(after < 0.7 * before for before, after in zip(errors, errors[1:], strict=False)), errors
+    np.testing.assert_allclose(multigrid.solve(b, exact), exact, rtol=1e-9, atol=1e-9)
+
+
+def test_a_coarse_matrix_is_the_galerkin_product_with_lateral_links_halved():
+    C = rough_coefficients((5, 4, 2))
+    i, j, k = np.indices((5, 4, 2))
+    P = np.zeros((40, 3 * 2 * 2))
+    P[np.arange(40), np.ravel_multi_index((i // 2, j // 2, k), (3, 2, 2)).ravel()] = 1.0
+    galerkin, ours = P.T @ to_csr(C).toarray() @ P, to_csr(coarsened(C)).toarray()
+    column = np.arange(12) // 2
+    lateral = column[:, None] != column
+    expected = np.where(lateral, 0.5, 1.0) * galerkin + np.diag(0.5 * np.where(lateral, galerkin, 0.0).sum(axis=1))
+    np.testing.assert_allclose(ours, expected, rtol=1e-12, atol=1e-12 * np.abs(expected).max())
+
+
+def test_conjugate_gradients_and_gmres_find_the_same_solution():
+    A, M, b = to_csr(rough_coefficients()), cycle().solve, source_and_sink((9, 6, 3))
+    (x, found, _), (y, also, _) = conjugate_gradients(A.dot, M, b, 1e-12, 40), gmres(A.dot, M, b, 1e-12, 40)
+    assert found and also
+    np.testing.assert_allclose(x, y, rtol=1e-8, atol=1e-10 * np.abs(y).max())
+    assert not conjugate_gradients(A.dot, M, b, 1e-12, 3)[1]
+
+
+SHAPE = (17, 16, 16)
+HARD = {
+    "seals": (lambda: sealed(SHAPE, 1e6), FLAT, 0.1),
+    "seals of tall cells": (lambda: sealed(SHAPE, 1e8), TALL, 1.0),
+    "a fault": (lambda: faulted(SHAPE), CUBES, 1.0),
+    "very rough rock": (lambda: lognormal(SHAPE, 3.0), TALL, 1.0),
+}
+
+
+@pytest.mark.parametrize("rock", HARD)
+def test_pressure_takes_few_iterations_in_any_rock(rock):
+    k, spacing, kv = HARD[rock]
+    assert pressure_iterations(k(), spacing, kv) <= 16
+
+
+@pytest.mark.parametrize("rock", ["seals", "a fault"])
+def test_a_newton_step_takes_few_outer_iterations(rock):
+    k, spacing, kv = HARD[rock]
+    assert coupled_iterations(hard_reservoir(k(), spacing, kv), steps=1) <= 8

@@ -1,0 +1,87 @@
+"""Iterations of the two-phase simulator's linear solver in hard rock; a table, and exit code 1 where there are too many.
+
+pressure   conjugate gradients with one multigrid cycle, to 1e-8: at most 20. Seals of one cell every six layers, pierced by a
+           feeder, for contrasts of permeability from 1 to 1e8; a vertical fault of one cell, a million times tighter; lognormal
+           rock whose logarithm has the standard deviation 1 or 2; in flat cells (50 x 50 x 2 m, the vertical permeability a
+           tenth of the horizontal one), cubes, and tall cells (1 x 1 x 10 m).
+coupled    the most iterations of GMRES, to 3e-3, that a Newton iteration takes in the first three time steps of an injection:
+           at most 40.
+
+    python adjoint_tests/validate_two_phase.py                   all, a few minutes
+    python adjoint_tests/validate_two_phase.py --largest 32      cubes of at most 32^3 cells
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import numpy as np
+from hard_rock import (
+    CONTRASTS,
+    CUBES,
+    FLAT,
+    TALL,
+    Shape,
+    coupled_iterations,
+    faulted,
+    hard_reservoir,
+    lognormal,
+    pressure_iterations,
+    sealed,
+)
+from threadpoolctl import threadpool_limits
+from tqdm import tqdm
+
+CELLS = {"flat": (FLAT, 0.1), "cubic": (CUBES, 1.0), "tall": (TALL, 1.0)}
+ROCKS: dict[str, Callable[[Shape], np.ndarray]] = {
+    **{f"seals, {contrast:.0e}": partial(sealed, contrast=contrast) for contrast in CONTRASTS},
+    "fault": faulted,
+    "lognormal, 1": partial(lognormal, sigma=1.0),
+    "lognormal, 2": partial(lognormal, sigma=2.0),
+}
+MOST_OF_PRESSURE, MOST_OF_NEWTON = 20, 40
+WHOLE_FIELD = (64, 118, 256)
+
+Row = tuple[str, list[int], int]  # name, iterations in each rock, how many there may be
+
+
+def pressure(shapes: list[Shape]) -> Iterator[Row]:
+    for shape in shapes:
+        for cells, (spacing, kv) in CELLS.items():
+            counts = [pressure_iterations(rock(shape), spacing, kv) for rock in ROCKS.values()]
+            yield f"pressure, {named(shape)}, {cells}", counts, MOST_OF_PRESSURE
+
+
+def coupled(shapes: list[Shape]) -> Iterator[Row]:
+    for shape in shapes:
+        for cells in ("flat", "cubic"):
+            spacing, kv = CELLS[cells]
+            counts = [coupled_iterations(hard_reservoir(rock(shape), spacing, kv), 3) for rock in ROCKS.values()]
+            yield f"coupled, {named(shape)}, {cells}", counts, MOST_OF_NEWTON
+
+
+def named(shape: Shape) -> str:
+    return " x ".join(map(str, shape))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--largest", type=int, default=256, help="leave out grids with more cells along any axis")
+    args = parser.parse_args()
+    fits = lambda shapes: [shape for shape in shapes if max(shape) <= args.largest]
+    alone = fits([(16, 16, 16), (32, 32, 32), (63, 45, 17), (64, 64, 64), WHOLE_FIELD])
+    flowing = fits([(16, 16, 16), (32, 32, 32)])
+    print("| iterations | " + " | ".join(ROCKS) + " | at most |")
+    print("|---" * (len(ROCKS) + 2) + "|")
+    failed = False
+    with threadpool_limits(1):
+        rows = tqdm(pressure(alone), total=3 * len(alone)), tqdm(coupled(flowing), total=2 * len(flowing))
+        for name, counts, most in (row for part in rows for row in part):
+            failed |= max(counts) > most
+            tqdm.write(f"| {name} | " + " | ".join(map(str, counts)) + f" | {most} |", file=sys.stdout)
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
