@@ -5,8 +5,8 @@ Definition   In the ball, and in the fringe along an axis with inflow, du/dt = -
 Ball         chi(x) = c(|x - x_c| - R),   c(s) = (1 - sin(pi s / 2h)) / 2 for |s| <= h, 1 inside, 0 outside: once differentiable
              in centre and radius. h is the widest side of a cell. A ball is a disc in two dimensions.
 Fringe       lambda rises from 0 and falls to 0 again, as sin^2, over the last part of the axis: in between it forgets the wake.
-Surface      Fluid of speed U comes to rest where chi / eta > U / h: with eta = h / 2U where chi = 1/2, on the sphere. A smaller eta
-             stops it farther out, by up to h: the ball then has the drag of a larger one.
+Surface      Fluid of speed U comes to rest where chi / eta > U / h: with eta = h / 2U where chi = 1/2, on the sphere. A smaller
+             eta stops it farther out, by up to h: the ball then has the drag of a larger one.
 Tangent      dq = (dv - q dt dchi / eta) / (1 + dt a),   dchi = c'(s) (-n . dx_c - dR),   n = (x - x_c) / |x - x_c|.
 Adjoint      dv = dq / (1 + dt a);   dchi = -q dt / eta dv;   dx_c = -sum of c' n dchi,  dR = -sum of c' dchi.
 Force        The ball takes from the fluid, for each unit of density, the momentum  sum of (chi / eta) q h_1 .. h_d  a second.
