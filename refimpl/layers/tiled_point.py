@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -22,12 +22,9 @@ from ..space import Space
 from .layer import Blocks
 from .point_maps import Weights
 from .spectral_tiles import SpectralTiles
+from .tile_graph import TileGraph, Values
 from .tiles import columns, put, tiles
 
-if TYPE_CHECKING:
-    from .tiled import Tiled
-
-Values = dict[str, np.ndarray]  # of nodes, in a tile: (channels, points)
 Tile = Callable[[int, slice], Any]  # what is asked for, in the tile (sample, rows)
 Modes = dict[str, np.ndarray]  # q of each spectral convolution
 
@@ -35,7 +32,7 @@ Modes = dict[str, np.ndarray]  # q of each spectral convolution
 class TiledPoint:
     """``F`` at the block ``x``."""
 
-    def __init__(self, F: Tiled, x: np.ndarray) -> None:
+    def __init__(self, F: TileGraph, x: np.ndarray) -> None:
         self.F, self.w = F, F.brought(F.parameters)
         self.spectral = {name: SpectralTiles(S, x) for name, S in F.convolutions.items()}
         self.source: np.ndarray | TiledPoint = self._rows(F.domain, x)
