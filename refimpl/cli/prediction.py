@@ -291,9 +291,7 @@ def working(layer: Layer) -> tuple[int, int]:
 def working_in_tiles(F: Tiled) -> tuple[int, int]:
     """The value: all modes, then the result. The adjoint: the result and the modes, then without its argument the modes."""
     x, y, tile, found = nbytes(F.domain), nbytes(F.range), tiles(F.domain, F.channels), F.convolutions.values()
-    last = sum(
-        nbytes(S.up.own[0].range) for S in found
-    )  # the frequencies of the last axis, and all points of the others
+    last = frequencies(F)
     others = max((axes_but_the_last(S) for S in found), default=0)
     inner = max((passing(parts(S.up.collect)) + 2 * modes_of(S) for S in found), default=0)
     value = max(3 * last, last + others, y + last + tile, inner)
