@@ -73,10 +73,10 @@ CASES = {
 }
 
 
-def together_and_alone(team, case):
-    """The result on all ranks of the team, with whole frames, and on rank 0 that of one rank."""
+def together_and_alone(team, case, grid=None):
+    """The result on a grid of the team's ranks (default: all), with whole frames, and on rank 0 that of one rank."""
     make, control, times = CASES[case]
-    result = simulate(make(), times, control=control, partition=ri.Partition(team, GRIDS[team.size]))
+    result = simulate(make(), times, control=control, partition=ri.Partition(team, grid or GRIDS[team.size]))
     frames = {
         name: [whole(result.space, f.copy()) for f in getattr(result, name)] for name in ("pressure", "saturation")
     }
@@ -97,6 +97,14 @@ def test_on_any_grid_of_ranks_it_is_the_run_of_one_bit_by_bit(team, case):
     together, alone = together_and_alone(team, case)
     if alone:
         assert alone.saturation[-1].max() > 0.02
+        assert_same_run(together, alone)
+
+
+@pytest.mark.mpi(min_size=3)
+def test_ranks_outside_the_partition_come_along(team):
+    together, alone = together_and_alone(team, "small", (2, 1))
+    assert together.bhp.shape == (3, 2)
+    if alone:
         assert_same_run(together, alone)
 
 
