@@ -5,6 +5,7 @@ Pages, in the order to read them
     equations       ``phases``, ``injection``, ``assembly``
     solution        ``newton``, ``linear``, ``multigrid``, ``prolongation``, ``columns``, ``stencil``, ``whole``, ``krylov``,
                     ``control``, ``simulate``
+    derivatives     ``sensitivity``, ``properties``, ``history`` (a run as a layer, with its adjoint)
     on many ranks   ``blocks``, ``sums``
     what is shown   ``files``, ``pictures``
     a test          ``buckley_leverett``
@@ -22,6 +23,8 @@ from .files import is_run as is_run
 from .files import read_run as read_run
 from .files import record as record
 from .fluids import Fluids as Fluids
+from .history import History as History
+from .history import steps_of as steps_of
 from .pictures import plot as plot
 from .pictures import write_vtk as write_vtk
 from .reservoir import Reservoir as Reservoir

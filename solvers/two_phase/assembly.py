@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from copy import copy
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -30,10 +31,32 @@ from refimpl import Partition
 
 from .blocks import Gathering, cut, one_rank
 from .fluids import BRINE, CO2, GRAVITY, expansion
-from .injection import starting_pressure, well_terms
+from .injection import WellTerms, head_by_old, starting_pressure, well_terms
 from .phases import Phase, evaluate_phases
 from .reservoir import Reservoir, State
 from .sums import Sums
+
+
+class Coefficients(NamedTuple):
+    """What R is linear in, of this rank: the pore ``volume`` of own cells, m3; the ``transmissibility`` of faces, m3; the
+    ``connection`` indices of the perforations of own wells, m3; the ``inflow`` that own wells are to bring, m3/s."""
+
+    volume: np.ndarray
+    transmissibility: np.ndarray
+    connection: np.ndarray
+    inflow: np.ndarray
+
+
+class Dependence(NamedTuple):
+    """What R depends on besides x. By x_old: ``stored``, dM(x_old) [phase, unknown, cell], and ``head``, of perforations by
+    their well's first cell [unknown, perforation]. By coefficients: ``change`` of M per pore volume [phase, cell], ``flux`` per
+    transmissibility [phase, face]. Of ``wells`` both."""
+
+    stored: np.ndarray
+    head: np.ndarray
+    change: np.ndarray
+    flux: np.ndarray
+    wells: WellTerms
 
 
 class Assembly:
@@ -79,6 +102,13 @@ class Assembly:
         other = copy(self)
         other.rates = self.reservoir.inflow_at(time)
         other.wells = replace(self.wells, rate=other.rates[self.own_wells])
+        return other
+
+    def having(self, given: Coefficients) -> Assembly:
+        """The same equations with other coefficients. What errors of mass are relative to stays the reservoir's."""
+        other = copy(self)
+        other.pore_volume, other.transmissibility = self.block.extend(given.volume), given.transmissibility
+        other.wells = replace(self.wells, index=given.connection, rate=given.inflow)
         return other
 
     def pack(self, state: State) -> np.ndarray:
@@ -130,6 +160,21 @@ class Assembly:
             np.subtract.at(rates[a], wells.cell, well.q[a])
         R[:n], R[n:] = rates.T[self.inside].ravel(), well.R
         return R, self._matrix([diagonal, d_right, -d_left, -well.q_by_well, well.R_by_cell, well.R_by_well])
+
+    def dependence(self, x: np.ndarray, x_old: np.ndarray) -> Dependence:
+        """What R depends on besides x."""
+        wells, x, x_old = self.wells, self.extend(x), self.extend(x_old)
+        phases, old = (evaluate_phases(self.fluids, *self.unpack(v)[:2]) for v in (x, x_old))
+        unit = copy(self)
+        unit.pore_volume, unit.transmissibility = np.ones_like(self.pore_volume), np.ones_like(self.transmissibility)
+        content, before = unit._held(x, phases)[0], unit._held(x_old, old)
+        return Dependence(
+            stored=(self.pore_volume * before[1])[..., self.inside],
+            head=head_by_old(wells, self.fluids, old),
+            change=(content - before[0])[:, self.inside],
+            flux=unit._flux(phases)[0],
+            wells=well_terms(wells, self.fluids, self.unpack(x)[2], phases, old),
+        )
 
     def well_flow(self, x: np.ndarray, x_old: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Of all wells at ``x``: (brine and CO2 that flow into the rock, (wells, 2), reference m3/s; which are on their limits,

@@ -89,6 +89,12 @@ class Block:
             return x
         return self.halo.forward(x.reshape(self.space.local_shape)).ravel()
 
+    def extend_adjoint(self, y: np.ndarray) -> np.ndarray:
+        """The transpose of ``extend``: what stands around is added to the cells that it was copied from."""
+        if self.extended.size == self.numbers.size and self.partition.comm.size == 1:
+            return y
+        return self.halo.adjoint(y.reshape(self.halo.range.local_shape)).ravel()
+
     def of_height(self, height: int) -> Block:
         """The same columns with another number of entries each."""
         return Block(self.partition, (*self.shape[:2], height), self.rows, self.depth)

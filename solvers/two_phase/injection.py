@@ -34,7 +34,9 @@ Phases = tuple[Phase, Phase]
 class WellTerms(NamedTuple):
     """``q``, [phase, perforation], its derivatives by its cell's (p, S), ``q_by_cell`` [phase, unknown, perforation], and by P,
     ``q_by_well`` [phase, perforation]; the wells' residual ``R`` (wells,), its derivatives by the cells, ``R_by_cell``
-    [unknown, perforation], and by P, ``R_by_well`` (wells,); ``on_limit``, (wells,): which wells keep to their pressure."""
+    [unknown, perforation], and by P, ``R_by_well`` (wells,); ``on_limit``, (wells,): which wells keep to their pressure. Of
+    each perforation, what a change of its drawdown d does to the well's residual, ``R_by_drawdown``, and to q: ``q_by_well``;
+    and what a change of its index W does, ``R_by_index`` and ``q_by_index`` [phase, perforation]."""
 
     q: np.ndarray
     q_by_cell: np.ndarray
@@ -43,6 +45,9 @@ class WellTerms(NamedTuple):
     R_by_cell: np.ndarray
     R_by_well: np.ndarray
     on_limit: np.ndarray
+    R_by_drawdown: np.ndarray
+    q_by_index: np.ndarray
+    R_by_index: np.ndarray
 
 
 def well_terms(wells: Perforations, fluids: Fluids, P: np.ndarray, phases: Phases, old: Phases) -> WellTerms:
@@ -53,21 +58,27 @@ def well_terms(wells: Perforations, fluids: Fluids, P: np.ndarray, phases: Phase
     strongest = _is_strongest(wells, d.real)
     Q = wells.per_well((q * (is_open | strongest)).sum(axis=0))
     G = wells.per_well(wells.index) / fluids.viscosity[BRINE]
-    on_limit = wells.sign * G * (P.real - wells.bhp) > wells.sign * (Q.real - wells.rate)
+    on_limit = wells.sign * G.real * (P.real - wells.bhp) > wells.sign * (Q - wells.rate).real
     R, rest = np.empty_like(Q), ~on_limit
     R[on_limit] = G[on_limit] * (P - wells.bhp)[on_limit]
     R[rest] = (Q - wells.rate)[rest]
     on_rate = rest[wells.well]
     is_open |= strongest & on_rate
     acts = is_open & on_rate
+    R_by_drawdown = (q_by_well * acts).sum(axis=0)
+    q_by_index = np.divide(q * is_open, wells.index, out=np.zeros_like(q), where=wells.index.real > 0.0)
+    against_limit = np.where(on_limit, P - wells.bhp, 0.0)[wells.well] / fluids.viscosity[BRINE]
     return WellTerms(
         q=q * is_open,
         q_by_cell=q_by_cell * is_open,
         q_by_well=q_by_well * is_open,
         R=R,
         R_by_cell=(q_by_cell * acts).sum(axis=0),
-        R_by_well=np.where(on_limit, G, wells.per_well((q_by_well * acts).sum(axis=0))),
+        R_by_well=np.where(on_limit, G, wells.per_well(R_by_drawdown)),
         on_limit=on_limit,
+        R_by_drawdown=R_by_drawdown,
+        q_by_index=q_by_index,
+        R_by_index=np.where(on_rate, (q_by_index * acts).sum(axis=0), against_limit),
     )
 
 
@@ -96,6 +107,21 @@ def _head(wells: Perforations, fluids: Fluids, old: Phases) -> np.ndarray:
     return mean[wells.well] * GRAVITY * wells.drop
 
 
+def head_by_old(wells: Perforations, fluids: Fluids, old: Phases) -> np.ndarray:
+    """The derivatives of the head by (p, S) of the cell of the well's first perforation, [unknown, perforation]."""
+    first = wells.first
+    brine, co2 = (fluids.density[a] * old[a].b[first] for a in (BRINE, CO2))
+    by_p = [fluids.density[a] * old[a].db[first] for a in (BRINE, CO2)]
+    by_S = by_p[CO2] * old[CO2].slope[first]  # of the CO2's density: the brine's pressure is p itself
+    total = old[BRINE].lam[first] + old[CO2].lam[first]
+    share = old[CO2].lam[first] / total
+    d_share = (old[CO2].dlam[first] - share * (old[BRINE].dlam[first] + old[CO2].dlam[first])) / total
+    injects = wells.sign > 0.0
+    mean_by_p = np.where(injects, by_p[CO2], by_p[BRINE] + share * (by_p[CO2] - by_p[BRINE]))
+    mean_by_S = np.where(injects, by_S, share * by_S + d_share * (co2 - brine))
+    return np.stack([mean_by_p, mean_by_S])[:, wells.well] * GRAVITY * wells.drop
+
+
 def _through_perforations(
     wells: Perforations, d: np.ndarray, phases: Phases
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -116,7 +142,7 @@ def _through_perforations(
 
 def _is_strongest(wells: Perforations, d: np.ndarray) -> np.ndarray:
     """Which perforations have the largest drawdown of their well, in the direction that the well is for."""
-    along = np.where(wells.index > 0.0, wells.sign[wells.well] * d, -np.inf)
+    along = np.where(wells.index.real > 0.0, wells.sign[wells.well] * d, -np.inf)
     largest = np.full(wells.rate.size, -np.inf)
     np.maximum.at(largest, wells.well, along)
     return along == largest[wells.well]

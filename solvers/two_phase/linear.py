@@ -51,6 +51,11 @@ class Direct:
         self.iterations += 1
         return self.whole.solve(matrix.data, rhs)
 
+    def solve_transposed(self, matrix: csr_matrix, rhs: np.ndarray) -> np.ndarray:
+        """The solution of the transposed system. Raises StepFailed as ``solve`` does."""
+        self.iterations += 1
+        return self.whole.solve(matrix.data, rhs, transposed=True)
+
 
 class CPR:
     """GMRES with the two-stage preconditioner, for the Jacobians of one ``assembly``."""

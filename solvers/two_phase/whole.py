@@ -29,13 +29,14 @@ class Whole:
         starts = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=size))])
         self.pattern = csr_matrix((np.ones(row.size), column, starts), (size, size))
 
-    def solve(self, data: np.ndarray, rhs: np.ndarray) -> np.ndarray:
-        """This rank's part of the solution, of the CSR ``data`` of its rows and its part of the right-hand side.
+    def solve(self, data: np.ndarray, rhs: np.ndarray, transposed: bool = False) -> np.ndarray:
+        """This rank's part of the solution, of the CSR ``data`` of its rows and its part of the right-hand side; of the
+        ``transposed`` matrix, if so.
 
         Raises StepFailed where the matrix is singular.
         """
         matrix = csr_matrix((self.data(data), self.pattern.indices, self.pattern.indptr), self.pattern.shape)
-        return factorized(matrix).solve(self.vector(rhs))[self.own]
+        return factorized(matrix).solve(self.vector(rhs), "T" if transposed else "N")[self.own]
 
 
 def factorized(matrix: csr_matrix) -> SuperLU:
