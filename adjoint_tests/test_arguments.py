@@ -44,6 +44,7 @@ DEFAULTS = {
     "PlumeL2": MEAN | dict(weight=10.0, threshold=0.01),
     "PoissonNLL": MEAN,
     "RMSNorm": dict(axes=-1, eps=1e-5, sharded=False),
+    "Recomputed": dict(recompute=True),
     "ReduceScatterLinear": LINEAR | dict(onto=-1, experts=False),
     "RelativeH1": MEAN | dict(spacing=None, boundary="open"),
     "RelativeL2": MEAN,

@@ -8,6 +8,7 @@ from math import pi
 import numpy as np
 import pytest
 
+from refimpl import wire
 from solvers.__main__ import main
 from solvers.generate import (
     Settings,
@@ -34,7 +35,7 @@ def whole(tmp_path_factory):
 
 def test_a_sample_is_the_wake_of_the_sphere_that_it_gives(whole):
     sample, flow = read_sample(TINY.path_of(whole, 1)), draw_flow(TINY, 1)
-    frames = simulate(flow).all("vorticity")
+    frames = simulate(flow, wire.mpi().COMM_SELF).all("vorticity")
     for c, axis in enumerate("xyz"):
         assert np.array_equal(sample.varying[f"vorticity_{axis}"], frames[:, c].astype("float32"))
     assert sample.static["solid"].sum() == pytest.approx(4 / 3 * pi * TINY.radius**3, rel=0.2)  # smeared over two cells

@@ -335,3 +335,20 @@ def test_a_seed_on_every_rank_is_rejected(team):
     _, J = MSE(X).linearize(X.random(1), X.random(2))
     assert not verify.dot_test(Planted(J, lambda c: J.gradient * sum(wire.pool(team, float(c)))))
     assert not verify.dot_test(Planted(J, lambda c: J.gradient * float(c)))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "p", "size"), [("float64", 300.0, 0.06), ("float32", 8.0, 1e-6), ("float64", 20.0, 2e-17)]
+)
+def test_a_high_power_of_a_small_error_is_not_lost(team, dtype, p, size):
+    X = ri.Space(ri.Partition(team, (1, team.size)), (2, 7), dtype)
+    t = X.adopt((size * np.sign(X.random(1)) * (1 + X.uniform(2))).astype(dtype))
+    value, J = layers.RelativeLp(X, p=p).linearize(t + t / 6, t)
+    assert value == pytest.approx(1 / 6, rel=1e-4)
+    assert X.norm(J.adjoint(1.0)) > 0
+
+
+def test_what_is_no_probability_has_no_cross_entropy(team):
+    X = ri.Space(ri.Partition(team, (1, team.size)), (2, 2 * team.size))
+    value, _ = layers.BCE(X).linearize(X.zeros() + 10.0, X.zeros() + 1.0)
+    assert np.isnan(value)

@@ -240,3 +240,12 @@ def test_a_product_space_is_a_dict_of_blocks_with_the_sum_of_inner_products(team
     for bad in ({"x": x["x"]}, x["x"], (x["x"], x["x"]), (x["x"], None)):
         text = same_text(team, lambda bad=bad: V.check(bad if team.rank == team.size - 1 else x, "mine"))
         assert f"mine on rank {team.size - 1}: expected blocks ['w', 'x'], got " in text
+
+
+@pytest.mark.parametrize("kind", [np.asmatrix, np.ma.masked_array])
+def test_arrays_that_multiply_or_sum_otherwise_are_refused(team, kind):
+    X = ri.Space(ri.Partition(team, (team.size,)), (2 * team.size, 2))
+    text = same_text(
+        team, lambda: ri.AllSumReduce(X, 0).forward(kind(X.zeros()) if team.rank == team.size - 1 else X.zeros())
+    )
+    assert "expected float64[2, 2], got float64[2, 2] of " in text

@@ -128,6 +128,8 @@ TWINS = {  # of one domain, one range and the same parameters; they differ in an
     "Softmax": lambda X: (layers.Softmax(X, axis) for axis in (1, 2)),
     "LogSoftmax": lambda X: (layers.LogSoftmax(X, axis) for axis in (1, 2)),
     "LayerNorm": lambda X: (layers.LayerNorm(X, eps=eps) for eps in (1e-5, 1e-3)),
+    "BatchNorm": lambda X: (layers.BatchNorm(X, momentum=m) for m in (0.1, 0.9)),
+    "AllGatherLinear": lambda X: (layers.AllGatherLinear(X, X.shape[-1], 2, seed=seed) for seed in (0, 1)),
     "Dropout": lambda X: (layers.Dropout(X, p) for p in (0.1, 0.2)),
     "Linear": lambda X: (layers.Linear(X, 2, axis) for axis in (0, 1)),
     "Interpolation": lambda X: (layers.Interpolation(X, X.shape[2:], mode) for mode in ("nearest", "linear")),

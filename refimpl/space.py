@@ -272,11 +272,16 @@ class Space(VectorSpace):
 
     def problem(self, x: Any, who: str) -> ValueError | None:
         """What is wrong with this rank's block ``x``, as an exception, or None."""
-        if isinstance(x, np.ndarray) and self.xp is np and (x.dtype, x.shape) == (self.dtype, self.local_shape):
+        plain = type(x) is np.ndarray or isinstance(
+            x, np.memmap
+        )  # a matrix multiplies otherwise, a masked array leaves out
+        if plain and self.xp is np and (x.dtype, x.shape) == (self.dtype, self.local_shape):
             return None
         got = f"{dtype_name(x)}{list(x.shape)}" if is_array(x) else type(x).__name__
         if is_array(x) and library(x) != library(self.xp):
             got += f" of {library(x)}"
+        elif isinstance(x, np.ndarray) and not plain:
+            got += f" of {type(x).__name__}"
         expected = f"{self.dtype.name}{list(self.local_shape)}"
         where = f"{who} on rank {self.comm.rank}"
         return None if got == expected else ValueError(f"{where}: expected {expected}, got {got}")

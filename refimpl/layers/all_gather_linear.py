@@ -35,6 +35,8 @@ class AllGatherLinear(Bilinear):
     Raises ValueError where out < 1, the grid has no such axis, it holds copies, or the features are not whole once gathered.
     """
 
+    told = ("seed",)
+
     def __init__(
         self,
         X: Space,
@@ -60,4 +62,5 @@ class AllGatherLinear(Bilinear):
         S = from_owners(used, first, sharded)
         B = Spread(Y, (*range(first), -1), sharded) if bias else None
         super().__init__(X, Y, FeatureProduct(experts), G, S, Unmoved(Y), B)
+        self.seed = seed
         self.parameters["W"] = uniform_weights(S.domain, n, seed)

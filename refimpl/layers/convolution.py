@@ -49,7 +49,7 @@ class Convolution(Bilinear):
     Raises ValueError where these do not fit, or no window fits.
     """
 
-    told = ("window",)
+    told = ("window", "seed")
 
     def __init__(
         self,
@@ -75,6 +75,7 @@ class Convolution(Bilinear):
         self.window = window
         K, G, S, R = around(X, Y, work, window, reached(Y, window, pads), boundary)
         super().__init__(X, Y, K, G, S, R, Spread(Y, (1,)) if bias else None)
+        self.seed = seed
         self.parameters["W"] = uniform_weights(S.domain, prod(S.domain.shape[1:]), seed)
 
 
@@ -84,7 +85,7 @@ class TransposedConvolution(Bilinear):
     Raises ValueError where these do not fit.
     """
 
-    told = ("window",)
+    told = ("window", "seed")
 
     def __init__(
         self,
@@ -113,6 +114,7 @@ class TransposedConvolution(Bilinear):
         self.window = window
         K, G, S, R = around(Y, X, work.transposed, window, reached(X, window, pads), "zero")
         super().__init__(X, Y, Transposed(K, G.range.local_shape), R.H, S, G.H, Spread(Y, (1,)) if bias else None)
+        self.seed = seed
         self.parameters["W"] = uniform_weights(S.domain, prod(S.domain.shape[1:]), seed)
 
 

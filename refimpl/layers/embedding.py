@@ -42,6 +42,8 @@ class Embedding(Layer):
     Raises ValueError where these do not fit, and at each pass, on all ranks, where a rank has a token that is none.
     """
 
+    told = ("seed",)
+
     def __init__(
         self,
         X: Space,
@@ -67,6 +69,7 @@ class Embedding(Layer):
         super().__init__(X, X.replace(shape=(*X.shape, width), cuts=(*X.cuts, columns), blocks=tokens))
         self.count, self.first_row = count, W.local_box[0][0]
         self.S, self.R = from_owners(W, 0, sharded), AllSumReduce(self.range, rows) if rows else Identity(self.range)
+        self.seed = seed
         self.parameter_spaces, self.parameters = {"W": self.S.domain}, {"W": self.S.domain.random(seed)}
 
     def value(self, x: Array) -> Array:  # y = R E_x S W

@@ -157,7 +157,7 @@ class SpectralConvolution(Layer):
     Raises ValueError where the channels are not whole (cut, or with ghosts), out < 1, or sides or modes do not fit.
     """
 
-    told = ("modes", "onto", "form")
+    told = ("modes", "onto", "form", "seed")
 
     def __init__(
         self,
@@ -188,7 +188,7 @@ class SpectralConvolution(Layer):
             raise ValueError(f"SpectralConvolution: expected as many modes of the result as of the input, got {onto}")
         P_R = Z.partition.face({g for cut in Z.cuts[:n] for g in cut})
         R = Z.replace(partition=P_R, shape=(*Z.shape[:n], X.shape[1], out), cuts=(*Z.cuts[:n], (), ()), blocks={})
-        self.parameter_spaces = {"R": R}
+        self.seed, self.parameter_spaces = seed, {"R": R}
         self.parameters = {"R": R.uniform(seed) * (1 / (X.shape[1] * out))}
         self.share = Broadcast(R, X.partition)  # to the ranks of other batches
         self.shared = P_R.size < X.partition.size

@@ -31,6 +31,8 @@ class GeneralLinear(Bilinear):
     Raises ValueError where out < 1, the grids do not fit together, or the last grid axis of X does not cut the features.
     """
 
+    told = ("seed",)
+
     def __init__(
         self,
         X: Space,
@@ -59,6 +61,7 @@ class GeneralLinear(Bilinear):
         used = X.replace(partition=P_w, shape=(out, X.shape[-1]), cuts=(n, n + 1), blocks={1: X.blocks[-1]})
         S = from_owners(used, 0, sharded)
         super().__init__(X, Y, FeatureProduct(), G, S, R, Spread(Y, (-1,), sharded) if bias else None)
+        self.seed = seed
         self.parameters["W"] = uniform_weights(S.domain, X.shape[-1], seed)
 
 

@@ -32,7 +32,7 @@ class Linear(Layer):
     a cut axis needs another layer.
     """
 
-    told = ("axis",)
+    told = ("axis", "seed")
 
     def __init__(self, X: Space, out: int, axis: int = 1, bias: bool = True, seed: int = 0) -> None:
         out, axis = whole_numbers("Linear: out and axis", (out, axis))
@@ -50,6 +50,7 @@ class Linear(Layer):
         self.axis, self.parameter_spaces = axis, spaces
         self.broadcasts = {name: Broadcast(space, X.partition) for name, space in spaces.items()}
         self.parameters = {name: space.zeros() for name, space in spaces.items()}
+        self.seed = seed
         self.parameters["W"] = uniform_weights(spaces["W"], n, seed)
 
     def copies(self, parameters: dict[str, Array]) -> tuple[Array, Array | float]:

@@ -16,7 +16,7 @@ Reference    Huber, "Robust estimation of a location parameter", 1964; the names
 
 from __future__ import annotations
 
-from math import exp, fsum, prod
+from math import exp, fsum, nan, prod
 from numbers import Real
 
 import numpy as np
@@ -148,10 +148,14 @@ class Huber(TermwiseLoss):
 
 
 class BCE(TermwiseLoss):
-    """Binary cross-entropy of probabilities p; logarithms are cut off at -100, so that p = 0 and p = 1 are allowed."""
+    """Binary cross-entropy of probabilities p; logarithms are cut off at -100, so that p = 0 and p = 1 are allowed.
+
+    A p that is no probability makes the loss NaN.
+    """
 
     def terms(self, p: Array, t: Array) -> tuple[Array, Array]:
         xp, least = namespace(p), exp(-100)
+        p = xp.where((p >= 0) & (p <= 1), p, xp.full_like(p, nan))
         log_p, log_q = xp.log(xp.clip(p, least, 1)), xp.log(xp.clip(1 - p, least, 1))
         return -t * log_p - (1 - t) * log_q, (p - t) / xp.clip(p * (1 - p), 1e-12, 1)
 

@@ -42,7 +42,7 @@ class Normalization(Layer):
     """
 
     centred = True
-    told = ("axes", "eps")
+    told: tuple[str, ...] = ("axes", "eps")
 
     def __init__(
         self, X: Space, axes: int | Sequence[int], weight_axes: int | Sequence[int], eps: float, sharded: bool = False
@@ -148,6 +148,8 @@ class BatchNorm(Normalization):
 
     In the running statistics, a new batch has the weight ``momentum``.
     """
+
+    told = ("axes", "eps", "momentum")
 
     def __init__(self, X: Space, eps: float = 1e-5, momentum: float = 0.1) -> None:
         super().__init__(X, [0, *range(2, X.ndim)], (1,), eps)

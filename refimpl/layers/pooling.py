@@ -91,7 +91,24 @@ class AvgPool(Pool):
 
 
 class MaxPool(Pool):
-    """The largest number of each window."""
+    """The largest number of each window. ValueError, too, where a window reads nothing but padding."""
+
+    def __init__(
+        self,
+        X: Space,
+        kernel: int | Sequence[int],
+        stride: int | Sequence[int] | None = None,
+        padding: int | Sequence = 0,
+        dilation: int | Sequence[int] = 1,
+    ) -> None:
+        super().__init__(X, kernel, stride, padding, dilation)
+        for axis, (n, (before, _)) in enumerate(zip(X.shape[2:], self.pads, strict=True)):
+            starts = self.window.stride[axis] * np.arange(self.range.shape[2 + axis]) - before
+            read = starts[:, None] + self.window.dilation[axis] * np.arange(self.window.kernel[axis])
+            if not ((read >= 0) & (read < n)).any(axis=1).all():
+                raise ValueError(
+                    f"MaxPool: a window lies outside of {X.shape[2:]} as a whole; pad less than {self.pads}"
+                )
 
     def value(self, x: Array) -> Array:  # y = max over k of G x
         return self.range.adopt(self._largest(self._fenced(self.gather(x))))

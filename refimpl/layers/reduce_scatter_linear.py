@@ -35,6 +35,8 @@ class ReduceScatterLinear(Bilinear):
     Raises ValueError where out < 1, the features are not cut by that grid axis alone, or x has no axis ``onto``.
     """
 
+    told = ("seed",)
+
     def __init__(
         self,
         X: Space,
@@ -64,4 +66,5 @@ class ReduceScatterLinear(Bilinear):
         S = from_owners(used, first, sharded)
         B = Spread(Y, (*range(first), -1), sharded) if bias else None
         super().__init__(X, Y, FeatureProduct(experts), Unmoved(X), S, ReduceScatter(Z, axis, range=Y), B)
+        self.seed = seed
         self.parameters["W"] = uniform_weights(S.domain, n, seed)

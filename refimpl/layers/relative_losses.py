@@ -7,15 +7,18 @@ Spaces       X -> R on rank 0 (losses.py); axis 0 is the batch, and the space ax
 Difference   D : X -> X,   (D x)_i = (x_{i+1} - x_i) / h; at the last index 0, or with x_0 next to it where periodic. It is
              a halo of width 1 and a local difference, D = L H, so D* = H* L*.
 Tangent      dL = <g, dp>,   g_b = (gradient of |e_b| at e_b) / (B |t_b|), and zero where e_b = 0.
-             Lp: sign(e) |e|^(p-1) / |e_b|^(p-1);   H1: (e + sum of D_k* D_k e) / |e_b|.
-Cost         One pool of two numbers a sample; H1 also four halo exchanges an axis.
+             Lp: sign(e) (|e| / |e_b|)^(p-1);   H1: (e + sum of D_k* D_k e) / |e_b|.
+Range        Powers p other than 2 are taken of |e_i| / m_b, m_b the largest |e_i| of the sample: no power of a number that is
+             small, or large, gets lost.
+Cost         A pool of a number a sample for each of two norms, and for a p other than 2 of another; H1 also four halo exchanges
+             an axis.
 Reference    Li et al., arXiv 2010.08895 (relative L2), and Li et al., arXiv 2106.06898 (Sobolev losses).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from math import fsum, prod
+from collections.abc import Callable, Sequence
+from math import fsum, inf, prod
 
 import numpy as np
 
@@ -28,53 +31,60 @@ from .losses import Loss
 
 
 class RelativeLoss(Loss):
-    """The base: a subclass gives ``powers_and_gradient(e)``. ZeroDivisionError on all ranks where a target is zero."""
+    """The base: a subclass gives ``norms_and_gradient(e)``. ZeroDivisionError on all ranks where a target is zero."""
 
-    power = 2.0
-
-    def powers_and_gradient(self, e: Array) -> tuple[Array, Array]:
-        """A block whose sum over a sample is |e_b|^power, and that sum's gradient over ``power``."""
+    def norms_and_gradient(self, e: Array) -> tuple[np.ndarray, Array]:
+        """|e_b| for every sample b of the batch, on every rank; and this rank's block of the gradient of |e_b|."""
         raise NotImplementedError
 
     def value_and_gradient(self, prediction: Array, target: Array) -> tuple[float, Array]:
-        terms, gradient = self.powers_and_gradient(prediction - target)
-        errors, sizes = self._norms(terms), self._norms(self.powers_and_gradient(target)[0])
+        (errors, gradient), (sizes, _) = self.norms_and_gradient(prediction - target), self.norms_and_gradient(target)
         if not np.all(sizes):
             raise ZeroDivisionError(
                 f"{type(self).__name__}: the targets of samples {np.flatnonzero(sizes == 0).tolist()} are zero, so they have "
                 "no relative error; leave them out, or use MSE"
             )
         n = len(sizes) if self.reduction == "mean" else 1
-        slopes = n * sizes * errors ** (self.power - 1)
-        scale = np.divide(1, slopes, out=np.zeros_like(errors), where=errors > 0)
-        mine = scale[self.domain.local_slice[0]].reshape(-1, *[1] * (gradient.ndim - 1)).astype(self.domain.dtype)
-        return fsum(errors / sizes) / n, gradient * self.domain.adopt(mine)
+        return fsum(errors / sizes) / n, gradient * self._each(1 / (n * sizes))
 
-    def _norms(self, terms: Array) -> np.ndarray:
-        """|e_b| for every sample b of the batch, on every rank."""
-        sums = np.zeros(self.domain.shape[0])
-        batch, *others = terms.shape
-        sums[self.domain.local_slice[0]] = np.sum(to_host(terms).reshape(batch, prod(others)), axis=1, dtype=np.float64)
-        return np.sum(wire.pool(self.domain.comm, sums), axis=0) ** (1 / self.power)
+    def pooled(self, e: Array, op: Callable) -> np.ndarray:
+        """``op`` (np.sum or np.max) of a block's numbers over each sample b of the batch, on every rank."""
+        found = np.zeros(self.domain.shape[0])
+        batch, *others = e.shape
+        rows = to_host(e).reshape(batch, prod(others)).astype(np.float64)
+        found[self.domain.local_slice[0]] = op(rows, axis=1, initial=0.0)
+        return op(np.stack(wire.pool(self.domain.comm, found)), axis=0)
+
+    def root_of(self, squares: Array, half_gradient: Array) -> tuple[np.ndarray, Array]:
+        """The norm whose square is the sum of ``squares``, and its gradient."""
+        norms = np.sqrt(self.pooled(squares, np.sum))
+        return norms, half_gradient * self._each(inverse(norms))
+
+    def _each(self, numbers: np.ndarray) -> Array:
+        """One number for each sample of this rank, to be multiplied with a block."""
+        mine = numbers[self.domain.local_slice[0]].reshape(-1, *[1] * (self.domain.ndim - 1))
+        return self.domain.adopt(mine.astype(self.domain.dtype))
 
 
 class RelativeLp(RelativeLoss):
-    """The relative error in the norm of power ``p`` >= 1."""
+    """The relative error in the norm of power ``p`` >= 1, a finite one."""
 
     told: tuple[str, ...] = ("reduction", "power")
 
     def __init__(self, X: Space, reduction: str = "mean", p: float = 2.0) -> None:
         super().__init__(X, reduction)
-        if not p >= 1:
-            raise ValueError(f"{type(self).__name__}: expected p >= 1, got {p}")
+        if not 1 <= p < inf:
+            raise ValueError(f"{type(self).__name__}: expected a finite p >= 1, got {p}")
         self.power = float(p)
 
-    def powers_and_gradient(self, e: Array) -> tuple[Array, Array]:
-        xp = namespace(e)
+    def norms_and_gradient(self, e: Array) -> tuple[np.ndarray, Array]:
         if self.power == 2:
-            return e * e, e
-        size = xp.abs(e)
-        return size**self.power, xp.sign(e) * size ** (self.power - 1)
+            return self.root_of(e * e, e)
+        xp, p = namespace(e), self.power
+        largest = self.pooled(xp.abs(e), np.max)
+        u = xp.abs(e) * self._each(inverse(largest))
+        sums = self.pooled(u**p, np.sum)
+        return largest * sums ** (1 / p), xp.sign(e) * (u * self._each(inverse(sums ** (1 / p)))) ** (p - 1)
 
 
 class RelativeL2(RelativeLp):
@@ -101,10 +111,15 @@ class RelativeH1(RelativeLoss):
         self.spacing, self.boundary = tuple(spacing), boundary
         self.differences = [Difference(X, 2 + k, h, boundary) for k, h in enumerate(spacing)]
 
-    def powers_and_gradient(self, e: Array) -> tuple[Array, Array]:
+    def norms_and_gradient(self, e: Array) -> tuple[np.ndarray, Array]:
         quotients = [D.forward(e) for D in self.differences]
-        terms = sum((q * q for q in quotients), e * e)
-        return terms, sum((D.adjoint(q) for D, q in zip(self.differences, quotients, strict=True)), e)
+        squares = sum((q * q for q in quotients), e * e)
+        return self.root_of(squares, sum((D.adjoint(q) for D, q in zip(self.differences, quotients, strict=True)), e))
+
+
+def inverse(numbers: np.ndarray) -> np.ndarray:
+    """1 / n, and 0 for 0."""
+    return np.divide(1, numbers, out=np.zeros_like(numbers), where=numbers > 0)
 
 
 class Difference(Operator):
