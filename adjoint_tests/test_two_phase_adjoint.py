@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
 from theorems import GRIDS, relative, same_text
-from two_phase_cases import DAY, random_step, rough_reservoir
+from two_phase_cases import DAY, layered_reservoir, random_step, rough_reservoir
 
 import refimpl as ri
 from refimpl import verify
@@ -24,8 +25,10 @@ from solvers.two_phase import (
     steps_of,
 )
 from solvers.two_phase.assembly import Assembly, Coefficients
-from solvers.two_phase.linear import Direct
+from solvers.two_phase.blocks import Gathering
+from solvers.two_phase.linear import CPR, Direct
 from solvers.two_phase.sensitivity import Sensitivity
+from solvers.two_phase.transposed import Transposition
 
 EXACT = StepControl(tolerance=1e-11, mass_tolerance=1e-11)
 EVERYTHING = ("x", "porosity", "permeability", "multiplier", "rate")
@@ -52,7 +55,7 @@ def history(team=None, **changes):
 
 def some_state(H):
     """Mobile CO2 everywhere, so that no saturation is at its bound."""
-    p = hydrostatic(storage()).pressure
+    p = hydrostatic(H.assembly.reservoir).pressure
     return H.block_of(State(p, 0.1 + 0.3 * np.random.default_rng(0).random(p.shape)))
 
 
@@ -136,12 +139,14 @@ def test_each_part_of_a_step_has_its_transpose_beside_it():
 def test_the_derivative_of_one_step_has_its_adjoint(team):
     H = History(storage(), [2.0 * DAY], None, ri.Partition(team, GRIDS[team.size]))
     _, J = H.linearize(some_state(H))
-    for only in (EVERYTHING, *((name,) for name in EVERYTHING)):
-        A = Scaled(J, only)
-        w, d = A.range.random(4), A.domain.random(5)
-        forward, adjoint = A.forward(d), A.adjoint(w)
-        gap = abs(A.range.inner(forward, w) - A.domain.inner(d, adjoint))
-        assert gap <= 1e-12 * A.range.norm(forward) * A.range.norm(w), only
+    w = J.range.random(4)
+    cotangents = Scaled(J).adjoint(w)
+    for name in EVERYTHING:
+        A = Scaled(J, (name,))
+        d = A.domain.random(5)
+        forward = A.forward(d)
+        gap = abs(A.range.inner(forward, w) - A.domain.spaces[name].inner(d[name], cotangents[name]))
+        assert gap <= 1e-12 * A.range.norm(forward) * A.range.norm(w), name
 
 
 WRONG = {
@@ -206,18 +211,68 @@ def test_a_gradient_is_the_same_from_fewer_checkpoints_bit_by_bit(every):
     assert all(np.array_equal(gradients[0][name], gradients[1][name]) for name in EVERYTHING)
 
 
+@cache
+def gradients_of_one(make):
+    """Those of a scalar of the frames, on one rank and by elimination."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("solvers.two_phase.linear.LARGEST_DIRECT", 10**9)
+        H = make()
+    A = Scaled(H.linearize(some_state(H))[1])
+    return A.adjoint(A.range.random(1))
+
+
 @pytest.mark.mpi(min_size=2)
 def test_the_gradient_on_many_ranks_is_that_on_one(team):
-    whole_gradients = []
-    for H in (history(team), history()):
-        y, J = H.linearize(some_state(H))
-        A = Scaled(J)
-        gradients = A.adjoint(H.range.random(1))
-        whole_gradients.append({name: J.domain.spaces[name].gather(gradients[name]) for name in EVERYTHING})
-    if team.rank == 0:
-        together, alone = whole_gradients
-        for name in EVERYTHING:
-            assert relative(together[name], alone[name]) < 1e-11, name
+    H = history(team)
+    J = H.linearize(some_state(H))[1]
+    together = Scaled(J).adjoint(H.range.random(1))
+    assert_gathered(J, together, history, 1e-11)
+
+
+def assert_gathered(J, gradients, make, tolerance):
+    wholes = {name: J.domain.spaces[name].gather(gradients[name]) for name in EVERYTHING}
+    if J.domain.comm.rank == 0:
+        alone = gradients_of_one(make)
+        assert all(relative(wholes[name], alone[name]) < tolerance for name in EVERYTHING)
+
+
+# Larger systems
+
+
+def larger_history(team=None):
+    """A step on 9 x 7 columns of sand and seals, with an injector and a producer at its limit."""
+    reservoir = layered_reservoir((9, 7, 4), 1e3, 1e5)
+    wells = [*reservoir.wells, Producer((2, 2), (0, 4), 7.95e6)]
+    partition = team and ri.Partition(team, GRIDS[team.size])
+    return History(replace(reservoir, wells=wells), [DAY], None, partition)
+
+
+def test_the_gradient_by_multigrid_on_any_grid_of_ranks_is_that_by_elimination_on_one(team, monkeypatch):
+    monkeypatch.setattr("solvers.two_phase.linear.LARGEST_DIRECT", 0)
+    H = larger_history(team)
+    _, J = H.linearize(some_state(H))
+    A, before = Scaled(J), H.linear.iterations
+    w, d = A.range.random(1), A.domain.random(2)
+    gradients = A.adjoint(w)
+    assert H.linear.iterations - before <= 20
+    forward = A.forward(d)
+    gap = abs(A.range.inner(forward, w) - A.domain.inner(d, gradients))
+    assert gap <= 1e-12 * A.range.norm(forward) * A.range.norm(w)
+    assert_gathered(J, gradients, larger_history, 1e-8)
+
+
+def test_the_coefficients_of_the_transpose_are_those_of_the_transposed_matrix_on_any_grid_of_ranks(team):
+    found = []
+    for H in (larger_history(team), larger_history()):
+        assembly, cpr = H.assembly, CPR(H.assembly)
+        x, x_old = (assembly.drive(H.vector(some_state(H) * factor)) for factor in (1.0, 0.99))
+        J = assembly.jacobian(x, x_old, DAY)
+        C = Transposition(assembly.block, 2)(cpr.stencil.read(J.data))
+        found.append(Gathering(assembly.comm, assembly.block.numbers)(np.moveaxis(C, 3, 0)))
+    assert np.array_equal(*found)
+    rows = np.repeat(np.arange(J.shape[0]), np.diff(J.indptr))
+    there = J.toarray().T[rows, J.indices]
+    assert np.array_equal(cpr.stencil.read(there), C)
 
 
 def test_a_gradient_takes_one_transposed_solve_a_step():

@@ -5,7 +5,7 @@ Pages, in the order to read them
     equations       ``phases``, ``injection``, ``assembly``
     solution        ``newton``, ``linear``, ``multigrid``, ``prolongation``, ``columns``, ``stencil``, ``whole``, ``krylov``,
                     ``control``, ``simulate``
-    derivatives     ``sensitivity``, ``properties``, ``history`` (a run as a layer, with its adjoint)
+    derivatives     ``sensitivity``, ``transposed``, ``properties``, ``history`` (a run as a layer, with its adjoint)
     on many ranks   ``blocks``, ``sums``
     what is shown   ``files``, ``pictures``
     a test          ``buckley_leverett``

@@ -7,8 +7,8 @@ Steps        are given, and held fixed: those that ``simulate`` accepted (``step
 Tangent      The steps from the first to the last, each with one linear solve.
 Adjoint      The steps from the last to the first (``sensitivity``), one transposed solve each; the cotangent of a frame is
              added where it was made. Coefficients gather their cotangents on the way, and are traced to the rock once.
-Checkpoints  Every k-th state is kept. The k steps after it are made again before they are gone through backwards: for k = 1
-             no step is; with k = sqrt(steps), 2 k states are kept at most, for one run more.
+Checkpoints  Every k-th state is kept, and the last. The steps between two of them are made again before they are gone through
+             backwards: for k = 1 none is; for k = sqrt(steps), 2 k states are kept at most, for one run more.
 Accuracy     A state solves its equations to the tolerances of ``control``, and derivatives are as exact as that.
 Cost         A step forward takes some 3 to 6 Jacobians and solves; back, one of each.
 """
@@ -16,6 +16,8 @@ Cost         A step forward takes some 3 to 6 Jacobians and solves; back, one of
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -26,14 +28,15 @@ from refimpl.layers.layer import Blocks, Layer
 from .assembly import Assembly, Coefficients
 from .blocks import one_rank
 from .control import SimulationError, StepControl, StepFailed
-from .linear import Direct
+from .linear import linear_solver
 from .newton import solve_step
 from .properties import Properties
 from .reservoir import Reservoir, State
 from .sensitivity import Sensitivity
 from .simulate import Result
+from .transposed import exact_solver
 
-TIGHT = StepControl(tolerance=1e-11, mass_tolerance=1e-11)
+TIGHT = StepControl(tolerance=1e-11, mass_tolerance=1e-11, most_iterations=20)
 
 
 def steps_of(result: Result) -> list[int]:
@@ -70,7 +73,8 @@ class History(Layer):
         if not all(0 < a < b for a, b in zip(self.frames, [*self.frames[1:], len(self.steps) + 1], strict=True)):
             raise ValueError(f"History: expected frames that increase within 1..{len(self.steps)}, got {self.frames}")
         self.assembly, self.control, self.every = Assembly(reservoir, partition or one_rank()), control, every
-        self.properties, self.linear = Properties(self.assembly), Direct(self.assembly)
+        self.properties, self.linear = Properties(self.assembly), linear_solver(self.assembly)
+        self.exact = exact_solver(self.linear)
         begins = np.cumsum([0.0, *self.steps[:-1]])
         self.periods = np.searchsorted(self.properties.starts, begins * (1.0 + 1e-12), side="right") - 1
         cells = self.assembly.block.space
@@ -86,37 +90,37 @@ class History(Layer):
 
     def value(self, u: np.ndarray) -> np.ndarray:
         equations = self._equations(self.parameters)
-        return self._framed(self._march(equations, self._cells(u), 0, len(self.steps)))
+        return self._framed(self._march(equations, self.vector(u), 0, len(self.steps)))
 
     def derivative(self, u: np.ndarray) -> tuple[np.ndarray, Callable, Callable]:
         parameters = dict(self.parameters)
-        equations, kept = self._equations(parameters), [self._cells(u)]
+        equations, kept = self._equations(parameters), [self.vector(u)]
 
         def states() -> Iterator[np.ndarray]:
             for n, x in enumerate(self._march(equations, kept[0], 0, len(self.steps)), 1):
-                if n % self.every == 0:
+                if n % self.every == 0 or n == len(self.steps):
                     kept.append(x)
                 yield x
 
-        def sensitivities(first: int) -> list[Sensitivity]:
-            """Of the steps from a kept state to the next one."""
+        def again(first: int) -> list[np.ndarray]:
+            """The states from a kept one, before step ``first``, to the next that is kept."""
+            x, end = kept[first // self.every : first // self.every + 2]
             last = min(first + self.every, len(self.steps))
-            xs = [kept[first // self.every], *self._march(equations, kept[first // self.every], first, last - 1)]
-            xs.append(
-                kept[last // self.every] if last % self.every == 0 else self._advance(equations, xs[-1], last - 1)
-            )
-            steps = zip(range(first, last), xs, xs[1:], strict=False)
-            return [Sensitivity(equations[self.periods[n]], self.linear, b, a, self.steps[n]) for n, a, b in steps]
+            return [x, *self._march(equations, x, first, last - 1), end]
+
+        def step(n: int, x_old: np.ndarray, x: np.ndarray) -> Sensitivity:
+            return Sensitivity(equations[self.periods[n]], self.exact, x, x_old, self.steps[n])
 
         segments = range(0, len(self.steps), self.every)
 
         def tangent(du: np.ndarray, d: Blocks) -> np.ndarray:
-            dm, dx = self.properties.tangent(parameters, d), self._cells(du)
+            dm, dx = self.properties.tangent(parameters, d), self.vector(du)
 
             def changes(dx: np.ndarray) -> Iterator[np.ndarray]:
                 for first in segments:
-                    for n, step in enumerate(sensitivities(first), first):
-                        dx = step.tangent(dx, dm[self.periods[n]])
+                    for n, (x_old, x) in enumerate(pairwise(again(first)), first):
+                        with self._named(n):
+                            dx = step(n, x_old, x).tangent(dx, dm[self.periods[n]])
                         yield dx
 
             return self._framed(changes(dx))
@@ -126,11 +130,11 @@ class History(Layer):
             cotangents = dict(zip(self.frames, dframes, strict=True))
             g = np.zeros(self.assembly.size)
             for first in reversed(segments):
-                steps = sensitivities(first)
-                for n in reversed(range(first, first + len(steps))):
+                for n, (x_old, x) in reversed(list(enumerate(pairwise(again(first)), first))):
                     if n + 1 in cotangents:
-                        g += self._cells(cotangents[n + 1])
-                    g, dm = steps[n - first].adjoint(g)
+                        g += self.vector(cotangents[n + 1])
+                    with self._named(n):
+                        g, dm = step(n, x_old, x).adjoint(g)
                     period = self.periods[n]
                     gathered[period] = Coefficients(*(a + b for a, b in zip(gathered[period], dm, strict=True)))
             return self._block(g), self.properties.adjoint(parameters, gathered)
@@ -152,9 +156,15 @@ class History(Layer):
         assembly = equations[self.periods[n]]
         if n == 0 or self.periods[n] != self.periods[n - 1]:
             x = assembly.drive(x)
+        with self._named(n):
+            return solve_step(assembly, self.linear.solve, x, self.steps[n], self.control)[0]
+
+    @contextmanager
+    def _named(self, n: int) -> Iterator[None]:
+        """What is solved here is a part of step n."""
         try:
-            with threadpool_limits(1, "blas"):
-                return solve_step(assembly, self.linear.solve, x, self.steps[n], self.control)[0]
+            with threadpool_limits(1, "blas"):  # the vectors are too short for more threads to help
+                yield
         except StepFailed as failure:
             raise SimulationError(
                 f"History: step {n + 1} of {self.steps[n]:.3g} s failed; give shorter steps. {failure}"
@@ -164,8 +174,8 @@ class History(Layer):
         frames = [self._block(x) for n, x in enumerate(states, 1) if n in self.frames]
         return np.stack(frames)
 
-    def _cells(self, u: np.ndarray) -> np.ndarray:
-        """The vector of the block ``u``, 0 for the wells."""
+    def vector(self, u: np.ndarray) -> np.ndarray:
+        """The vector of a state's block ``u``, 0 for the wells."""
         return np.concatenate([u.reshape(2, -1).T.ravel(), np.zeros(self.assembly.own_wells.size)])
 
     def _block(self, x: np.ndarray) -> np.ndarray:

@@ -22,7 +22,7 @@ from .assembly import Assembly
 from .columns import Columns
 from .control import StepFailed
 from .fluids import BRINE, CO2
-from .krylov import gmres
+from .krylov import Map, gmres
 from .multigrid import Multigrid
 from .stencil import CENTRE, Stencil
 from .whole import Whole
@@ -75,17 +75,19 @@ class CPR:
         """The solution to TOLERANCE; by elimination where GMRES does not get there. Raises StepFailed where the matrix is
         singular, or too large to eliminate."""
         self.factor(matrix)
-        dots = self.assembly.sums.dots
-        x, converged, iterations = gmres(self.multiply, self.apply, rhs, TOLERANCE, MOST_ITERATIONS, dots)
+        x = self.iterate(self.multiply, self.apply, rhs, TOLERANCE, MOST_ITERATIONS)
+        return self.direct.solve(matrix, rhs) if x is None else x
+
+    def iterate(self, A: Map, M: Map, rhs: np.ndarray, tolerance: float, most: int) -> np.ndarray | None:
+        """The solution of A x = rhs by GMRES with M; None where it is to be found by elimination."""
+        x, converged, iterations = gmres(A, M, rhs, tolerance, most, self.assembly.sums.dots)
         self.iterations += iterations
-        if converged:
-            return x
         cells = self.assembly.reservoir.grid.size
-        if cells > LARGEST_FALLBACK:
+        if not converged and cells > LARGEST_FALLBACK:
             raise StepFailed(
-                f"GMRES did not converge in {MOST_ITERATIONS} iterations, and {cells} cells are too many for elimination"
+                f"GMRES did not converge in {most} iterations, and {cells} cells are too many for elimination"
             )
-        return self.direct.solve(matrix, rhs)
+        return x if converged else None
 
     def multiply(self, x: np.ndarray) -> np.ndarray:
         """matrix x."""

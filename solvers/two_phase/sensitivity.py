@@ -9,7 +9,7 @@ B            has two parts: what the cells held, -dM(x_old) / dt, and the head i
 C            R is linear in the coefficients: pore volumes, transmissibilities, connection indices, and the wells' rates.
 Held fixed   Upwind directions, check valves and the wells' controls, as they are at the solution: where one of them is about
              to change, R has a kink and the derivative is that of one side.
-Ranks        B and C need no messages but for what lies on the rim, J^T adds ghosts back (``linear``).
+Ranks        B and C need no messages but for what lies on the rim, J^T adds ghosts back (``transposed``).
 Trap         Without the head the adjoint is nearly right: wells perforated in one layer have none.
 Reference    Jansen (2011), Adjoint-based optimization of multi-phase flow through porous media: a review.
 """
@@ -21,13 +21,14 @@ import numpy as np
 from .assembly import Assembly, Coefficients
 from .fluids import BRINE, CO2
 from .linear import Direct
+from .transposed import Exact
 
 
 class Sensitivity:
     """Of the step of ``dt`` s from ``x_old`` to ``x``, which solves the equations of ``assembly``; ``linear`` solves with its
-    Jacobian. Collective. Raises StepFailed where that is singular."""
+    Jacobian. Collective. Its methods raise StepFailed where that is singular."""
 
-    def __init__(self, assembly: Assembly, linear: Direct, x: np.ndarray, x_old: np.ndarray, dt: float) -> None:
+    def __init__(self, assembly: Assembly, linear: Direct | Exact, x: np.ndarray, x_old: np.ndarray, dt: float) -> None:
         self.assembly, self.linear, self.dt = assembly, linear, dt
         self.jacobian = assembly.jacobian(x, x_old, dt)
         self.by = assembly.dependence(x, x_old)
