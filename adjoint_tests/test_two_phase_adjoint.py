@@ -64,10 +64,10 @@ class Scaled(Operator):
 
     def __init__(self, J, only=EVERYTHING):
         self.J, self.domain, self.range, W = J, J.domain, J.range, J.layer.parameters
-        states = np.reshape([1e5, 0.05], (2, 1, 1, 1))
+        here = J.range.partition.active  # the blocks of ranks outside are empty
+        states, self.weight = (np.reshape(pair, (2, 1, 1, 1)) if here else 1.0 for pair in ([1e5, 0.05], [1e-5, 1.0]))
         size = {"x": states, "porosity": 0.05, "permeability": 0.2 * W["permeability"], "multiplier": 0.2, "rate": 2e-4}
         self.size = {name: size[name] * (name in only) for name in size}
-        self.weight = np.reshape([1e-5, 1.0], (2, 1, 1, 1))
 
     def forward(self, d):
         return self.weight * self.J.forward({name: self.size[name] * part for name, part in d.items()})
@@ -192,10 +192,9 @@ def test_a_gradient_that_takes_the_head_for_constant_leaves_one_of_first_order(m
     assert np.log10(found[:-1] / found[1:]).max() <= 1.5, found
 
 
-def test_a_run_of_given_steps_is_that_of_the_simulator(team):
-    partition = ri.Partition(team, GRIDS[team.size])
-    result = simulate(storage(), DAY * np.array([1.0, 3.0]), control=EXACT, partition=partition)
-    H = History(storage(), result.steps, steps_of(result), partition)
+def test_a_run_of_given_steps_is_that_of_the_simulator():
+    result = simulate(storage(), DAY * np.array([1.0, 3.0]), control=EXACT)
+    H = History(storage(), result.steps, steps_of(result))
     frames = H(H.block_of(hydrostatic(storage())))
     np.testing.assert_allclose(frames[:, 1], result.saturation[1:], atol=1e-9)
     np.testing.assert_allclose(frames[:, 0], result.pressure[1:], rtol=1e-9)
@@ -239,11 +238,11 @@ def assert_gathered(J, gradients, make, tolerance):
 # Larger systems
 
 
-def larger_history(team=None):
+def larger_history(team=None, grid=None):
     """A step on 9 x 7 columns of sand and seals, with an injector and a producer at its limit."""
     reservoir = layered_reservoir((9, 7, 4), 1e3, 1e5)
     wells = [*reservoir.wells, Producer((2, 2), (0, 4), 7.95e6)]
-    partition = team and ri.Partition(team, GRIDS[team.size])
+    partition = team and ri.Partition(team, grid or GRIDS[team.size])
     return History(replace(reservoir, wells=wells), [DAY], None, partition)
 
 
@@ -259,6 +258,14 @@ def test_the_gradient_by_multigrid_on_any_grid_of_ranks_is_that_by_elimination_o
     gap = abs(A.range.inner(forward, w) - A.domain.inner(d, gradients))
     assert gap <= 1e-12 * A.range.norm(forward) * A.range.norm(w)
     assert_gathered(J, gradients, larger_history, 1e-8)
+
+
+@pytest.mark.mpi(min_size=3)
+def test_ranks_outside_the_partition_come_along(team, monkeypatch):
+    monkeypatch.setattr("solvers.two_phase.linear.LARGEST_DIRECT", 0)
+    H = larger_history(team, (2, 1))
+    _, J = H.linearize(some_state(H))
+    assert_gathered(J, Scaled(J).adjoint(H.range.random(1)), larger_history, 1e-8)
 
 
 def test_the_coefficients_of_the_transpose_are_those_of_the_transposed_matrix_on_any_grid_of_ranks(team):

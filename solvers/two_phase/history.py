@@ -127,7 +127,7 @@ class History(Layer):
 
         def adjoint(dframes: np.ndarray) -> tuple[np.ndarray, Blocks]:
             gathered = [_nothing(equations[0]) for _ in equations]
-            cotangents = dict(zip(self.frames, dframes, strict=True))
+            cotangents = dict(zip(self.frames, dframes.reshape(len(self.frames), -1), strict=True))
             g = np.zeros(self.assembly.size)
             for first in reversed(segments):
                 for n, (x_old, x) in reversed(list(enumerate(pairwise(again(first)), first))):
@@ -173,7 +173,7 @@ class History(Layer):
 
     def _framed(self, states: Iterator[np.ndarray]) -> np.ndarray:
         frames = [self._block(x) for n, x in enumerate(states, 1) if n in self.frames]
-        return np.stack(frames)
+        return np.stack(frames).reshape(self.range.local_shape)
 
     def vector(self, u: np.ndarray) -> np.ndarray:
         """The vector of a state's block ``u``, 0 for the wells."""

@@ -84,7 +84,8 @@ class Properties:
         multiplier, dmultiplier = self._beside(parameters["multiplier"])[0], self._beside(d["multiplier"])[0]
         by_a, by_b = _slopes(a, b)
         dT = dmultiplier * T + multiplier * self.open * (by_a * half_left * dk_left + by_b * half_right * dk_right)
-        dW = sum(by_k[axis] * d["permeability"][axis].ravel()[self.own] for axis in (0, 1))
+        dk = d["permeability"].reshape(3, -1)[:, self.own]
+        dW = by_k[0] * dk[0] + by_k[1] * dk[1]
         dV = self.volume * d["porosity"].ravel()
         return [Coefficients(dV, dT, dW, inflow) for inflow in self._inflows(d)]
 
@@ -98,13 +99,11 @@ class Properties:
         by_a, by_b = (multiplier * self.open * slope * dT for slope in _slopes(a, b))
         permeability = self._beside_adjoint(by_a * half_left, by_b * half_right)
         for axis in (0, 1):
-            np.add.at(permeability[axis].reshape(-1), self.own, by_k[axis] * W)
-        gradients = {
-            "porosity": (self.volume * V).reshape(self.spaces["porosity"].local_shape),
-            "permeability": permeability,
-            "multiplier": self._beside_adjoint(dT * T, np.zeros_like(dT)),
-        }
-        return gradients | self._inflows_adjoint([c.inflow for c in cotangents])
+            np.add.at(permeability[axis], self.own, by_k[axis] * W)
+        multipliers = self._beside_adjoint(dT * T, np.zeros_like(dT))
+        gradients = {"porosity": self.volume * V, "permeability": permeability, "multiplier": multipliers}
+        shaped = {name: part.reshape(self.spaces[name].local_shape) for name, part in gradients.items()}
+        return shaped | self._inflows_adjoint([c.inflow for c in cotangents])
 
     # Faces
 
@@ -119,21 +118,21 @@ class Properties:
 
     def _beside(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """``values`` (3, own cells) along each face's axis, of its left and of its right cell."""
-        around = np.stack([self.assembly.block.extend(part.ravel()) for part in values])
+        around = np.stack([self.assembly.block.extend(part) for part in values.reshape(3, -1)])
         return around[self.axis, self.assembly.left], around[self.axis, self.assembly.right]
 
     def _beside_adjoint(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        """(3, own cells), of what is given per face for its left and for its right cell."""
         around = np.zeros_like(self.half)
         np.add.at(around, (self.axis, self.assembly.left), left)
         np.add.at(around, (self.axis, self.assembly.right), right)
-        parts = [self.assembly.block.extend_adjoint(part) for part in around]
-        return np.stack(parts).reshape(self.spaces["permeability"].local_shape)
+        return np.stack([self.assembly.block.extend_adjoint(part) for part in around])
 
     # Wells
 
     def _indices(self, parameters: Blocks) -> tuple[np.ndarray, np.ndarray]:
         """W of each perforation, and its derivatives by kx and ky there, (2, perforations)."""
-        kx, ky = (parameters["permeability"][axis].ravel()[self.own] for axis in (0, 1))
+        kx, ky, _ = parameters["permeability"].reshape(3, -1)[:, self.own]
         dx, dy, dz = self.bores
         flows = (kx > 0.0) & (ky > 0.0)
         kx, ky = np.where(flows, kx, 1.0), np.where(flows, ky, 1.0)
@@ -147,15 +146,15 @@ class Properties:
         """What own wells are to bring in each period."""
         if "rate" not in self.spaces:
             return [np.zeros(0)] * self.starts.size
-        rates = self.share.forward(parameters["rate"])
+        rates = self.share.forward(parameters["rate"]).reshape(self.starts.size, -1)
         return list(self.assembly.wells.sign * rates[:, self.assembly.own_wells])
 
     def _inflows_adjoint(self, inflows: list[np.ndarray]) -> Blocks:
         if "rate" not in self.spaces:
             return {}
-        rates = self.share.range.zeros()
+        rates = np.zeros(self.share.range.shape)
         rates[:, self.assembly.own_wells] = self.assembly.wells.sign * np.stack(inflows)
-        return {"rate": self.share.adjoint(rates)}
+        return {"rate": self.share.adjoint(rates[self.share.range.local_slice])}
 
 
 def _harmonic(a: np.ndarray, b: np.ndarray) -> np.ndarray:
