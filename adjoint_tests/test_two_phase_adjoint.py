@@ -25,8 +25,9 @@ from solvers.two_phase import (
     steps_of,
 )
 from solvers.two_phase.assembly import Assembly, Coefficients
-from solvers.two_phase.blocks import Gathering
+from solvers.two_phase.blocks import Block, Gathering
 from solvers.two_phase.linear import CPR, Direct
+from solvers.two_phase.properties import Properties
 from solvers.two_phase.sensitivity import Sensitivity
 from solvers.two_phase.transposed import Transposition
 
@@ -120,6 +121,18 @@ def test_a_step_depends_on_its_coefficients_as_it_says():
         moved = Coefficients(*(a + 1e-30j * b for a, b in zip(given, dm, strict=True)))
         exact = assembly.having(moved).residual(*np.array([x, x_old], complex), dt).imag / 1e-30
         assert np.abs(step.by_coefficients(dm) - exact).max() <= 1e-12 * np.abs(exact).max(), part
+
+
+def test_the_parameters_as_given_make_the_coefficients_of_the_reservoir():
+    rock = replace(storage().rock, porosity=np.where(np.arange(36).reshape(4, 3, 3) == 20, 0.0, 0.25))
+    assembly = Assembly(replace(storage(), rock=rock))
+    properties = Properties(assembly)
+    first, second = properties.value(properties.given)
+    assert np.array_equal(first.volume, assembly.pore_volume)
+    assert np.array_equal(first.transmissibility, assembly.transmissibility)
+    np.testing.assert_allclose(first.connection, assembly.wells.index, rtol=1e-14)
+    assert np.array_equal(first.inflow, assembly.rates)
+    assert np.array_equal(second.inflow, assembly.at(2.0 * DAY).rates)
 
 
 def test_each_part_of_a_step_has_its_transpose_beside_it():
@@ -226,6 +239,15 @@ def test_the_gradient_on_many_ranks_is_that_on_one(team):
     J = H.linearize(some_state(H))[1]
     together = Scaled(J).adjoint(H.range.random(1))
     assert_gathered(J, together, history, 1e-11)
+
+
+@pytest.mark.mpi(min_size=2)
+def test_ghosts_that_are_cropped_in_place_of_added_back_are_found(team, monkeypatch):
+    monkeypatch.setattr(Block, "extend_adjoint", lambda block, y: y[block.inside])
+    H = history(team)
+    J = H.linearize(some_state(H))[1]
+    cropped = J.domain.spaces["permeability"].gather(Scaled(J).adjoint(H.range.random(1))["permeability"])
+    assert team.rank or relative(cropped, gradients_of_one(history)["permeability"]) > 1e-6
 
 
 def assert_gathered(J, gradients, make, tolerance):

@@ -46,7 +46,11 @@ def steps_of(result: Result) -> list[int]:
 
 class History(Layer):
     """The states of ``reservoir`` after ``steps``, s, of which those numbered in ``frames`` (1: after the first; default: the
-    last alone) are given.
+    last alone) are given. To fit a run to observed frames:
+
+        H = History(reservoir, result.steps, steps_of(result))
+        frames, J = H.linearize(H.block_of(hydrostatic(reservoir)))
+        dx, gradients = J.adjoint(frames - observed)
 
     The initial state is a block (2, nx, ny, nz), brine pressure in Pa and CO2 saturation; the frames are blocks
     (frames, 2, nx, ny, nz). ``parameters``: see ``properties``. ``partition``: (ranks along x, along y), by default this
