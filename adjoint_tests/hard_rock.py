@@ -7,7 +7,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.sparse import csr_matrix
 
 from solvers.grid import Grid
-from solvers.two_phase import Fluids, Injector, Reservoir, Rock, StepControl, hydrostatic
+from solvers.two_phase import Fluids, History, Injector, Reservoir, Rock, StepControl, hydrostatic
 from solvers.two_phase.assembly import Assembly
 from solvers.two_phase.blocks import cut, one_rank
 from solvers.two_phase.krylov import conjugate_gradients
@@ -104,3 +104,16 @@ def coupled_iterations(reservoir: Reservoir, steps: int) -> int:
     while len(march.steps) < steps:
         march.to(march.time + march.proposal)
     return most
+
+
+def adjoint_iterations(reservoir: Reservoir, steps: int) -> int:
+    """The iterations that a transposed solve takes, to 1e-13: of the first ``steps`` time steps, the mean, rounded up."""
+    assembly = Assembly(reservoir)
+    march = March(assembly, StepControl(), assembly.pack(hydrostatic(reservoir)))
+    while len(march.steps) < steps:
+        march.to(march.time + march.proposal)
+    H = History(reservoir, march.steps)
+    y, J = H.linearize(H.block_of(hydrostatic(reservoir)))
+    before = H.linear.iterations
+    J.adjoint(y)
+    return -((before - H.linear.iterations) // len(march.steps))

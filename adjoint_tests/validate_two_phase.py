@@ -7,6 +7,7 @@ pressure   conjugate gradients with one multigrid cycle, to 1e-8: at most 20. Se
            Where a fault lies across pairs of columns that become one, up to 40: no copy of a coarse number fits both sides.
 coupled    the most iterations of GMRES, to 3e-3, that a Newton iteration takes in the first three time steps of an injection:
            at most 40.
+adjoint    the iterations of GMRES, to 1e-13, for the transposed Jacobians of the same steps: at most 25.
 
     python adjoint_tests/validate_two_phase.py                   all, a few minutes
     python adjoint_tests/validate_two_phase.py --largest 32      cubes of at most 32^3 cells
@@ -25,6 +26,7 @@ from hard_rock import (
     FLAT,
     TALL,
     Shape,
+    adjoint_iterations,
     coupled_iterations,
     faulted,
     hard_reservoir,
@@ -42,7 +44,7 @@ ROCKS: dict[str, Callable[[Shape], np.ndarray]] = {
     "lognormal, 1": partial(lognormal, sigma=1.0),
     "lognormal, 2": partial(lognormal, sigma=2.0),
 }
-MOST_OF_PRESSURE, MOST_ACROSS, MOST_OF_NEWTON = 20, 40, 40
+MOST_OF_PRESSURE, MOST_ACROSS, MOST_OF_NEWTON, MOST_OF_ADJOINT = 20, 40, 40, 25
 ODD, WHOLE_FIELD = (63, 45, 17), (64, 118, 256)
 
 Row = tuple[str, list[int], int]  # name, iterations in each rock, how many there may be
@@ -69,6 +71,14 @@ def coupled(shapes: list[Shape]) -> Iterator[Row]:
             yield f"coupled, {named(shape)}, {cells}", counts, MOST_OF_NEWTON
 
 
+def adjoint(shapes: list[Shape]) -> Iterator[Row]:
+    for shape in shapes:
+        for cells in ("flat", "cubic"):
+            spacing, kv = CELLS[cells]
+            counts = [adjoint_iterations(hard_reservoir(rock(shape), spacing, kv), 3) for rock in ROCKS.values()]
+            yield f"adjoint, {named(shape)}, {cells}", counts, MOST_OF_ADJOINT
+
+
 def named(shape: Shape) -> str:
     return " x ".join(map(str, shape))
 
@@ -84,7 +94,8 @@ def main() -> int:
     print("|---" * (len(ROCKS) + 2) + "|")
     failed = False
     with threadpool_limits(1):
-        rows = tqdm(chain(pressure(alone), across(), coupled(flowing)), total=3 * len(alone) + 1 + 2 * len(flowing))
+        parts = chain(pressure(alone), across(), coupled(flowing), adjoint(flowing))
+        rows = tqdm(parts, total=3 * len(alone) + 1 + 4 * len(flowing))
         for name, counts, most in rows:
             failed |= max(counts) > most
             tqdm.write(f"| {name} | " + " | ".join(map(str, counts)) + f" | {most} |", file=sys.stdout)
