@@ -16,6 +16,7 @@ from refimpl.operator import Operator
 from solvers.two_phase import (
     History,
     Injector,
+    InPlace,
     Producer,
     SimulationError,
     State,
@@ -255,6 +256,36 @@ def assert_gathered(J, gradients, make, tolerance):
     if J.domain.comm.rank == 0:
         alone = gradients_of_one(make)
         assert all(relative(wholes[name], alone[name]) < tolerance for name in EVERYTHING)
+
+
+# Masses
+
+
+def test_what_is_in_place_has_the_derivative_that_it_says():
+    H = history()
+    M, u, weight = InPlace(H), some_state(H), np.reshape([1e5, 0.05], (2, 1, 1, 1))
+    y, J = M.linearize(u)
+    np.testing.assert_allclose(y.reshape(2, -1), H.assembly.held(H.vector(u)), rtol=1e-14)
+    d, w = J.domain.random(1), J.range.random(2)
+    d["x"] *= weight
+    forward, (dx, gradients) = J.forward(d), J.adjoint(w)
+    gap = J.range.inner(forward, w) - J.domain.inner(d, {"x": dx} | gradients)
+    assert abs(gap) <= 1e-14 * J.range.norm(forward) * J.range.norm(w)
+    before, h = dict(M.parameters), 1e-6
+    M.parameters = {"porosity": before["porosity"] + h * d["porosity"]}
+    np.testing.assert_allclose((M(u + h * d["x"]) - y) / h, forward, rtol=1e-4, atol=1e-5 * np.abs(forward).max())
+
+
+def test_the_co2_in_place_grows_by_the_time_that_a_rate_lasts_and_by_nothing_else():
+    wells = [Injector((1, 1), (0, 3), ((0.0, 2e-3), (2.0 * DAY, 1e-3)))]
+    H = History(replace(storage(), wells=wells), [2.0 * DAY] * 3)
+    frames, J = H.linearize(some_state(H))
+    M, K = InPlace(H).linearize(frames[0])
+    dframe, _ = K.adjoint(np.stack([np.zeros_like(M[0]), np.ones_like(M[1])]))
+    gradients = J.adjoint(dframe[None])[1]
+    np.testing.assert_allclose(gradients["rate"], [[2.0 * DAY], [4.0 * DAY]], rtol=1e-9)
+    assert np.abs(gradients["permeability"] * H.parameters["permeability"]).max() <= 1e-9 * M[1].sum()
+    assert np.abs(gradients["multiplier"]).max() <= 1e-9 * M[1].sum()
 
 
 # Larger systems

@@ -5,7 +5,7 @@ Pages, in the order to read them
     equations       ``phases``, ``injection``, ``assembly``
     solution        ``newton``, ``linear``, ``multigrid``, ``prolongation``, ``columns``, ``stencil``, ``whole``, ``krylov``,
                     ``control``, ``simulate``
-    derivatives     ``sensitivity``, ``transposed``, ``properties``, ``history`` (a run as a layer, with its adjoint)
+    derivatives     ``sensitivity``, ``transposed``, ``properties``, ``history`` (a run as a layer), ``in_place``
     on many ranks   ``blocks``, ``sums``
     what is shown   ``files``, ``pictures``
     a test          ``buckley_leverett``
@@ -25,6 +25,7 @@ from .files import record as record
 from .fluids import Fluids as Fluids
 from .history import History as History
 from .history import steps_of as steps_of
+from .in_place import InPlace as InPlace
 from .pictures import plot as plot
 from .pictures import write_vtk as write_vtk
 from .reservoir import Reservoir as Reservoir

@@ -194,6 +194,13 @@ class Assembly:
         x = self.extend(x)
         return self._held(x, evaluate_phases(self.fluids, *self.unpack(x)[:2]))[0][:, self.inside]
 
+    def per_volume(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(M, dM) of a pore volume of 1 in each own cell, [phase, cell] and [phase, unknown, cell]."""
+        unit, x = copy(self), self.extend(x)
+        unit.pore_volume = np.ones_like(self.pore_volume)
+        held, d_held = unit._held(x, evaluate_phases(self.fluids, *self.unpack(x)[:2]))
+        return held[:, self.inside], d_held[..., self.inside]
+
     def held_in_all(self, x: np.ndarray) -> np.ndarray:
         """(brine, CO2) in the cells of all ranks, reference m3."""
         return self.sums.of(self.held(x))
