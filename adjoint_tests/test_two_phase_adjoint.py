@@ -242,7 +242,7 @@ def test_the_gradient_on_many_ranks_is_that_on_one(team):
     assert_gathered(J, together, history, 1e-11)
 
 
-@pytest.mark.mpi(min_size=2)
+@pytest.mark.mpi(min_size=6)
 def test_ghosts_that_are_cropped_in_place_of_added_back_are_found(team, monkeypatch):
     monkeypatch.setattr(Block, "extend_adjoint", lambda block, y: y[block.inside])
     H = history(team)
@@ -313,7 +313,7 @@ def test_the_gradient_by_multigrid_on_any_grid_of_ranks_is_that_by_elimination_o
     assert_gathered(J, gradients, larger_history, 1e-8)
 
 
-@pytest.mark.mpi(min_size=3)
+@pytest.mark.mpi(min_size=4)
 def test_ranks_outside_the_partition_come_along(team, monkeypatch):
     monkeypatch.setattr("solvers.two_phase.linear.LARGEST_DIRECT", 0)
     H = larger_history(team, (2, 1))
