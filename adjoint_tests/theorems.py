@@ -164,7 +164,8 @@ def relative(a, b):
 
 
 def assert_derivative_is_honest(F, seed=0, x=None):
-    """J* is the adjoint of J, both send what they predict, F(x) is the value of F.linearize(x), no argument is changed."""
+    """J* is the adjoint of J, both send what they predict, F(x) is the value of F.linearize(x), no argument is changed, and its
+    memory does not matter."""
     x, dy = F.domain.random(seed) if x is None else x, F.range.random(seed + 1, copies="independent")
     kept = fresh(x), fresh(dy), {name: fresh(p) for name, p in F.parameters.items()}
     y, J = F.linearize(x)
@@ -180,8 +181,17 @@ def assert_derivative_is_honest(F, seed=0, x=None):
     assert count.total == J.traffic().forward and count.votes == 1
     assert_block_of(J.domain, (dx, gradients))
     assert_block_of(F.range, dy_again)
+    with ri.unchecked():
+        assert_near(F.range, F(reversed_and_strided(x)), y)
+        assert_near(J.domain["x"], J.adjoint(reversed_and_strided(dy))[0], dx)
     assert np.array_equal(x, kept[0]) and np.array_equal(dy, kept[1])
     assert all(np.array_equal(p, kept[2][name]) for name, p in F.parameters.items())
+
+
+def assert_near(X, a, b):
+    """Two blocks of ``X`` differ by round-off, in relation to all of ``b``."""
+    gap, allowed = np.max(np.abs(to_host(a - b)), initial=0), 64 * np.finfo(X.dtype).eps * X.norm(b)
+    assert gap <= allowed, f"gap {gap:.1e}, allowed {allowed:.1e}"
 
 
 def assert_close(space, mine, expected, factor=64.0):
