@@ -272,9 +272,8 @@ class Space(VectorSpace):
 
     def problem(self, x: Any, who: str) -> ValueError | None:
         """What is wrong with this rank's block ``x``, as an exception, or None."""
-        plain = type(x) is np.ndarray or isinstance(
-            x, np.memmap
-        )  # a matrix multiplies otherwise, a masked array leaves out
+        # of the other kinds, a matrix multiplies otherwise, and a masked array leaves numbers out
+        plain = type(x) is np.ndarray or isinstance(x, np.memmap)
         if plain and self.xp is np and (x.dtype, x.shape) == (self.dtype, self.local_shape):
             return None
         got = f"{dtype_name(x)}{list(x.shape)}" if is_array(x) else type(x).__name__
