@@ -85,6 +85,11 @@ def limit_threads() -> None:
     os.environ.update(dict.fromkeys(names, "1"))  # for libraries that are loaded later
 
 
+def available_cores() -> int:
+    """The number of cores that this process, and the ranks beside it, may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def world() -> Intracomm:
     """The communicator of all ranks."""
     return mpi().COMM_WORLD

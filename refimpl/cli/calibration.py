@@ -46,7 +46,7 @@ def calibrate(comm: Any) -> Machine:
         memory=available_memory() / comm.size,
         flops={dtype: rate for dtype, (rate, _) in rates.items()},
         gelu={dtype: one for dtype, (_, one) in rates.items()},
-        cores=available_cores(),
+        cores=wire.available_cores(),
     )
 
 
@@ -58,7 +58,7 @@ def rates_of(comm: Any, dtype: str) -> tuple[float, float]:
     parts = np.array_split(x.ravel(), ceil(x.size / TILE))
     gelus, whole = seconds(comm, lambda: [gelu(part) for part in parts]), seconds(comm, lambda: block(x))
     products = max(whole - gelus, whole / 4)  # a difference of times: noise must not make it next to nothing
-    turns = max(comm.size / available_cores(), 1)
+    turns = max(comm.size / wire.available_cores(), 1)
     return turns * work(block)[0].flops / products, gelus / x.size / turns
 
 
@@ -79,11 +79,6 @@ def seconds(comm: Any, action: Callable[[], Any]) -> float:
         mine = np.array([time.perf_counter() - start])
         times.append(float(wire.finish(wire.start_all_reduce(comm, wire.everyone(comm), mine, "MAX"))[0]))
     return median(times)
-
-
-def available_cores() -> int:
-    """The cores that the ranks of this computer share."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def available_memory() -> float:

@@ -10,6 +10,8 @@ import sys
 from functools import partial
 from pathlib import Path
 
+from .. import wire
+
 PATIENCE = 10.0  # seconds that mpiexec has to end its ranks
 FOREIGN = ("PMI_", "PMIX_", "HYDRA_", "OMPI_")  # an mpiexec around this process left them: ours would mistake them
 
@@ -27,10 +29,8 @@ def mpiexec() -> str:
 
 def environment(ranks: int) -> dict[str, str]:
     """This process's environment for ``ranks`` ranks: where they outnumber the cores, waiting must yield."""
-    from solvers.generate.workers import available_cores
-
     clean = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
-    if ranks > available_cores():
+    if ranks > wire.available_cores():
         clean |= {"MPIR_CVAR_POLLS_BEFORE_YIELD": "1", "MPIR_CVAR_ENABLE_HEAVY_YIELD": "1"}
     if not sys.stderr.isatty():
         clean.setdefault("TQDM_MININTERVAL", "10")  # a log file wants few lines

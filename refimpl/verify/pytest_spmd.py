@@ -5,10 +5,10 @@
 ``team``             A test with this fixture runs once for each size of ``--sizes`` ([np1], [np2], ...), on the first
                      ranks of the run, with a guarded communicator. Set-up, call, tear-down each end in one verdict of
                      all ranks of the team. ``@pytest.mark.mpi(min_size=2)`` (pytest-mpi) leaves out the sizes below.
-Without ``team``     A test runs on rank 0 alone. The others wait, asleep, and take over its verdict.
+Without ``team``     A test runs on one rank alone, after the others: see ``dealing``.
 ``shared_tmp_path``  A temporary directory that all ranks of the team see.
-Report               Rank 0 decides what runs, in which order, and when to stop; it alone prints and writes files. The
-                     exit code is rank 0's on every rank.
+Report               Rank 0 decides what runs, in which order, and when to stop; it alone prints and writes files. Ranks
+                     outside a team wait, asleep, and take over its verdict. The exit code is rank 0's on every rank.
 No hangs             The watchdog (SPMD_LIMIT) looks after each phase of each test, and collection. An exception that
                      leaves pytest's own machinery on one rank ends the job.
 """
@@ -25,6 +25,7 @@ from typing import Any
 import pytest
 
 from .board import MPI, Control, merge
+from .dealing import Dealer
 from .team import SPENT_LIMIT, Guard, Team
 from .verdict import Collective, RankFailure
 from .watchdog import Watchdog, abort
@@ -91,7 +92,7 @@ def least_size(definition: pytest.Item) -> int:
 
 def takes_part(item: pytest.Item) -> bool:
     """Whether this rank runs the test itself."""
-    return WORLD.rank < max(team_size(item), 1)
+    return WORLD.rank < team_size(item)
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,8 @@ class Conductor:
         self.guards: dict[int, Guard] = {}
         self.failed: set[str] = set()
         self.broken: list[str] = []
+        self.alone: list[pytest.Item] = []
+        self.dealer = Dealer(self.control)
 
     def hear(self, session: pytest.Session, mine: Verdict) -> Verdict:
         """Rank 0's verdict on every rank; all stop where it says so."""
@@ -158,7 +161,9 @@ class Conductor:
         order = self.control.share(list(mine))
         missing = [f"{name} is not collected" for name in order if name not in mine]
         problems = self.control.pool(self.broken + missing)
-        items[:] = [mine[name] if takes_part(mine[name]) else follower(mine[name]) for name in order if name in mine]
+        found = [mine[name] for name in order if name in mine]
+        self.alone = [item for item in found if not team_size(item)]
+        items[:] = [item if takes_part(item) else follower(item) for item in found if team_size(item)] + self.alone
         if any(problems):
             session.testsfailed += not session.testsfailed  # then pytest stops, on all ranks
             self.broken = (
@@ -180,9 +185,21 @@ class Conductor:
 
     # -- each test --
 
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> Wrapper:
+        """First the tests of teams, then those of one rank."""
+        session.items = session.items[: len(session.items) - len(self.alone)]
+        result = yield
+        if not session.config.option.collectonly:
+            self.dealer.run(session, self.alone)
+        if session.shouldfail:
+            raise session.Failed(session.shouldfail)
+        return result
+
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed:
             self.failed.add(report.nodeid)
+        self.dealer.keep(report)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Wrapper:
@@ -195,7 +212,7 @@ class Conductor:
                 end_job(f"rank {WORLD.rank} leaves {item.nodeid}: {stop}")
             raise
         finally:
-            if not isinstance(item, Follower):
+            if not isinstance(item, Follower) and team_size(item):
                 stop = stop or str(item.session.shouldfail or item.session.shouldstop or "")
                 if Guard.spent > SPENT_LIMIT:
                     stop = "too many failures: the MPI has hardly any communicator left"

@@ -22,12 +22,14 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from refimpl import wire
+
 from .files import sweep_partial
 from .journal import Journal, read_journal
 from .kinds import make_plan, make_sample, read_plan
 from .plan import PATTERNS, Plan, Splits, write_plan
 from .the_well import check_sample, write_sample
-from .workers import available_cores, run_here, run_in_processes
+from .workers import run_here, run_in_processes
 
 FOUND = ("steps", "newton_iterations", "mass_balance_error", "divergence")  # of a sample, for the journal
 HOPELESS = 5  # failures at the start, and nothing else: stop
@@ -68,7 +70,7 @@ def generate(
     workers and passes on.
     """
     start, out = time.perf_counter(), Path(out)
-    workers = available_cores() if workers is None else workers
+    workers = wire.available_cores() if workers is None else workers
     if workers < 1:
         raise ValueError(f"generate: expected at least 1 of workers, got {workers}")
     if not 0.0 <= max_failures <= 1.0:

@@ -27,11 +27,6 @@ MAX_REBUILDS = 5
 PR_SET_PDEATHSIG = 1
 
 
-def available_cores() -> int:
-    """The number of cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def run_here(function: Callable, tasks: Iterable) -> Iterator:
     """``function(task)`` for each task, one after the other."""
     for task in tasks:
