@@ -67,7 +67,9 @@ class Dealer:
 
     def _gather(self, session: pytest.Session) -> None:
         hook = session.config.hook
-        mine = [hook.pytest_report_to_serializable(config=session.config, report=report) for report in self.reports or ()]
+        mine = [
+            hook.pytest_report_to_serializable(config=session.config, report=report) for report in self.reports or ()
+        ]
         self.reports = None
         gathered = self.control.pool(mine)
         if self.control.rank:
