@@ -7,13 +7,16 @@ each of their two forms, of which the model takes the lesser; "dfno": what that 
 against the first of the grids: the same cells a rank (weak), or the same cells on more ranks (strong).
 
 --measure shows prediction and measurement side by side. A machine of --calibrate knows its cores: ranks that share one take
-turns. Both are of one moment: what else runs on the machine while it is calibrated, or measured, moves the ratio.
+turns. Both are of one moment: what else runs on the machine while it is calibrated, or measured, moves the ratio. On two cores
+of an idle machine, the two examples of --measure gave 0.96 to 1.29 times the measured time; one rank alone is the fastest.
 
 example:
     refimpl scaling --case variables --machine perlmutter
     refimpl scaling --cells 64,64,64 --timesteps 32 --modes 8,8,8,8 --grids 1x1x1,2x2x1,4x4x1 --machine summit --out scaling
     mpiexec -n 2 refimpl scaling --calibrate here.toml
     mpiexec -n 2 refimpl scaling --case weak --cells 32,32,32 --timesteps 16 --grids 1x1x1,2x1x1 --machine here.toml --measure
+    mpiexec -n 8 refimpl scaling --cells 32,32,16 --timesteps 16 --modes 4,4,4,4 --grids 1x1x1,2x1x1,2x2x1,4x2x1 \\
+        --machine here.toml --measure
     refimpl scaling --case weak --grids 32x24x1 --simulate 0
 """
 
