@@ -16,7 +16,7 @@ quoted  = '$(subst ','\'',$(1))'
 # of the small cases, exhaust proves one in STEP
 STEP ?= 1
 
-.PHONY: help demo test arrays validate exhaust flows iterations nightly mutants lint tutorials clean
+.PHONY: help demo test arrays validate exhaust flows iterations opm nightly mutants lint tutorials clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*##/\t/'
@@ -37,13 +37,16 @@ arrays: .venv/ready  ## the suite on blocks of array-api-strict, and of torch wh
 	for library in array_api_strict $$($(BIN)/python -c 'import importlib.util as u; print("torch" * (u.find_spec("torch") is not None))'); do \
 	$(CLEAN) $(call yield,$(RANKS)) $(BIN)/mpiexec -n $(RANKS) $(BIN)/python -m pytest --sizes $(SIZES) --arrays $$library $(ARGS) || exit 1; done
 
-validate: exhaust flows iterations  ## what takes longer than the suite may: exhaust, flows and iterations
+validate: exhaust flows iterations opm  ## what takes longer than the suite may: exhaust, flows, iterations and opm
 
 flows: .venv/ready  ## the flow simulator against published figures
 	$(CLEAN) $(BIN)/python adjoint_tests/validate_flows.py $(ARGS)
 
 iterations: .venv/ready  ## of the CO2 simulator's linear solver in hard rock
 	$(CLEAN) $(BIN)/python adjoint_tests/validate_two_phase.py $(ARGS)
+
+opm: .venv/ready  ## the CO2 simulator against OPM Flow, where that is installed
+	$(CLEAN) $(BIN)/python adjoint_tests/validate_opm_flow.py $(ARGS)
 
 exhaust: .venv/ready  ## every small case of every data movement, as a matrix, on RANKS ranks; STEP=10 for one in ten
 	$(CLEAN) $(call yield,$(RANKS)) $(BIN)/mpiexec -n $(RANKS) $(BIN)/python adjoint_tests/small_scope.py --step $(STEP)
