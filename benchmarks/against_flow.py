@@ -19,7 +19,7 @@ from hard_rock import lognormal
 from opm_flow import DAY, INSTALL, Run, flow_version, run_flow, run_ours
 
 SHAPES, LINEAR, AT_MOST = ((30, 30, 20), (60, 60, 10)), ("ilu0", "cpr_quasiimpes"), 4.0
-DAYS = (1, 2, 4, 8, 15, *range(30, 541, 30))
+DAYS = (1, 2, 4, 8, 16, 32, *range(60, 541, 30))
 PLUME = 0.01  # a saturation of CO2
 COLUMNS = (
     "OPM Flow",
@@ -71,7 +71,7 @@ def alternating(case: Case, rounds: int) -> list[list[Run]]:
     """The runs of each contender: ours, and Flow's with each linear solver; who begins changes from round to round."""
     contenders = [lambda folder: run_ours(case)]
     for linear in LINEAR:
-        contenders.append(lambda folder, linear=linear: run_flow(case, folder, f"--linear-solver={linear}"))
+        contenders.append(lambda folder, linear=linear: run_flow(case, folder, linear))
     runs: list[list[Run]] = [[] for _ in contenders]
     for r in tqdm(range(rounds), "against Flow", leave=False):
         for n in range(len(contenders)):
