@@ -8,8 +8,8 @@ Steps        One to each report time, or it is an error. Ours at most double, an
 Tolerance    ``tolerance`` means the same in both. Flow's error of mass is relative to all pores, aquifers included: it gets
              what is as much CO2 as ours at the end of the run. As shipped, it overlooks the tolerance in cells of 3 % of all
              pores: in all of a plume, if there are aquifers. Here it does not. The linear solver gets our TOLERANCE.
-Wells        Flow takes the weight of the CO2 in a bore at the bore's pressure, we at that of the cell (``injection``). With
-             several perforations saturations differ by some 1e-4 for it, by 1e-7 with one (``validate_opm_flow``).
+Wells        Flow takes the density of the CO2 in a bore at the bore's pressure, we at that of the cell (``injection``): so with
+             several perforations saturations differ by some 1e-4, and with one by less than 1e-7.
 Left out     Sloping tops, layers of uneven thickness (Flow would cut the columns into faults), inactive cells, several rocks.
 Results      are in Flow's restart file, of Fortran's records: the length in bytes, big-endian, before and after each. A record
              with a name, a count and a type precedes the numbers, in records of at most a thousand.
