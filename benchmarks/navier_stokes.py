@@ -132,7 +132,13 @@ def main() -> None:
         rates = rate(comm, args.cells)
     if comm.rank == 0:
         told = [f"## Navier-Stokes, float64, {comm.size} rank{'s' * (comm.size > 1)}, one thread each", ""]
-        told += [circumstances(comm.size, ("refimpl", "numpy", "scipy", "jax", "jax-cfd", "phiflow")), "", *table, "", rates]
+        told += [
+            circumstances(comm.size, ("refimpl", "numpy", "scipy", "jax", "jax-cfd", "phiflow")),
+            "",
+            *table,
+            "",
+            rates,
+        ]
         print("\n".join(told))
 
 
