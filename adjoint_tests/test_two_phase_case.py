@@ -187,13 +187,13 @@ files.record(read_case(sys.argv[1]), sys.argv[2])
 """
 
 
-def test_a_run_killed_while_it_writes_can_be_read_and_goes_on_bitwise(folder, tmp_path):
+def test_a_run_killed_while_it_writes_can_be_read_and_goes_on_bitwise_also_on_more_ranks(folder, tmp_path):
     path = tmp_path / "run.h5"
     run = subprocess.run([sys.executable, "-c", KILLED, folder / "case.toml", path], env=environment(1), timeout=100)
     assert run.returncode == -signal.SIGKILL
     killed = read_run(path)
     assert not killed.complete and killed.arrays["time"].tolist() == [0.0, SMALL.times[0]]
-    done = solvers("simulate", folder / "case.toml", "--out", path, "--resume")
+    done = solvers("simulate", folder / "case.toml", "--out", path, "--resume", "--ranks", 2)
     assert done.returncode == 0, done.stderr
     assert_same_run(read_run(path), read_run(folder / "run.h5"))
 
