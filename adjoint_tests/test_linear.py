@@ -88,11 +88,14 @@ def test_a_state_moves_between_partitions_and_what_does_not_fit_is_refused(team)
     assert all(np.array_equal(a, b) for a, b in zip(G.state().values(), state.values(), strict=True) if team.rank == 0)
     before = fresh(F.parameters["W"])
     root = team.rank == 0
-    for bad in ({}, None, {"W": np.zeros((3, 5))}, {"W": np.zeros((3, 5)), "b": np.zeros(3), "c": np.zeros(1)}):
+    more = {"W": np.zeros((3, 5)), "b": np.zeros(3), "c": np.zeros(1)}
+    for bad in ({}, None, {"W": np.zeros((3, 5))}, more, more | {1: np.zeros(1)}, 5, ["W", "b"]):
         text = same_text(team, lambda bad=bad: F.load_state(bad if root else None))
         assert "expected parameters ['W', 'b'], got" in text
     wrong = {"W": np.zeros((5, 3)), "b": np.zeros(3)}
-    assert "expected float64[3, 5]" in same_text(team, lambda: F.load_state(wrong if root else None))
+    assert "Linear.load_state: W: expected float64[3, 5]" in same_text(
+        team, lambda: F.load_state(wrong if root else None)
+    )
     assert np.array_equal(F.parameters["W"], before)
 
 

@@ -327,18 +327,16 @@ class Space(VectorSpace):
 
     # ---- whole arrays ------------------------------------------------------------------------------------------------
 
-    def scatter(self, array: np.ndarray | None) -> Array:
+    def scatter(self, array: np.ndarray | None, who: str = "Space.scatter") -> Array:
         """The blocks of a whole ``array`` given on rank 0 of the communicator; ghosts outside are zero.
 
-        Raises ValueError on all ranks where the array is not of the space's shape and dtype.
+        Raises ValueError on all ranks, in the name of ``who``, where the array is not of the space's shape and dtype.
         """
         root, problem = self.comm.rank == 0, None
         if root:
             got = f"{dtype_name(array)}{list(array.shape)}" if is_array(array) else type(array).__name__
             expected = f"{self.dtype.name}{list(self.shape)}"
-            problem = (
-                None if got == expected else ValueError(f"Space.scatter: expected {expected} on rank 0, got {got}")
-            )
+            problem = None if got == expected else ValueError(f"{who}: expected {expected} on rank 0, got {got}")
         wire.vote(self.comm, problem, f"Space.scatter on {self.signature}")
         whole = to_host(array) if root else None
         sends = {} if whole is None else {r: _cut(whole, box).ravel() for r, box in self.boxes.items()}

@@ -15,7 +15,7 @@ Subclass     gives ``value(x)`` and ``derivative(x)`` -> (y, tangent, adjoint), 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from math import prod
 
@@ -100,15 +100,15 @@ class Layer:
         blocks = self.parameters | self.statistics
         return {name: space.gather(blocks[name]) for name, space in self._owned().items()}
 
-    def load_state(self, arrays: dict[str, HostArray] | None) -> None:
+    def load_state(self, arrays: Mapping[str, HostArray] | None) -> None:
         """Take global arrays given on rank 0. ValueError on all ranks where a name or a shape does not fit."""
-        comm, problem = self.domain.comm, None
-        if comm.rank == 0 and set(arrays or {}) != set(self._owned()):
-            given, expected = sorted(arrays or {}), sorted(self._owned())
-            problem = ValueError(f"{type(self).__name__}.load_state: expected parameters {expected}, got {given}")
-        wire.vote(comm, problem, f"load_state of {self.signature}")
-        root = comm.rank == 0
-        blocks = {name: space.scatter(arrays[name] if root else None) for name, space in self._owned().items()}
+        root, given, owned = self.domain.comm.rank == 0, {} if arrays is None else arrays, self._owned()
+        who, problem = f"{type(self).__name__}.load_state", None
+        if root and (not isinstance(given, Mapping) or set(given) != set(owned)):
+            got = sorted(map(str, given)) if isinstance(given, Mapping) else type(given).__name__
+            problem = ValueError(f"{who}: expected parameters {sorted(owned)}, got {got}")
+        wire.vote(self.domain.comm, problem, f"load_state of {self.signature}")
+        blocks = {name: X.scatter(given[name] if root else None, f"{who}: {name}") for name, X in owned.items()}
         self.parameters = {name: blocks[name] for name in self.parameter_spaces}
         self.statistics = {name: blocks[name] for name in self.statistics_spaces}
 
