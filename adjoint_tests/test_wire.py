@@ -6,6 +6,7 @@ from theorems import GRIDS, same_text
 
 import refimpl as ri
 from refimpl import layers, wire
+from refimpl.models import FNO
 
 
 def everyone(team):
@@ -119,6 +120,13 @@ def test_ranks_that_make_different_calls_are_all_told_so(team):
         assert told.startswith("the ranks do not make the same call: rank") and f"rank {last}: " in told, text
         assert text in told
         assert X.norm(X.zeros()) == 0  # the communicator goes on
+
+
+@pytest.mark.mpi(min_size=2)
+def test_of_a_large_network_the_ranks_are_told_where_it_differs(team):
+    X, odd = ri.Space(ri.Partition(team, (1, 1, team.size)), (1, 1, 8, 6)), team.rank == team.size - 1
+    told = same_text(team, lambda: FNO(X, 3, (2, 3 if odd else 2))(X.zeros()))
+    assert "value of FNO of lift" in told and "modes (2, 2)" in told and "modes (2, 3)" in told and len(told) < 1500
 
 
 TWINS = {  # of one domain, one range and the same parameters; they differ in an argument that no space shows

@@ -30,6 +30,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from mpi4py.MPI import Intracomm
 
 Ranks = Sequence[int]
+AROUND = 20  # words that are told of a long call, at its beginning and beside where it is another
 
 
 # ---- MPI itself ------------------------------------------------------------------------------------------------------
@@ -337,7 +339,7 @@ def vote(comm: Intracomm, problem: Exception | None, call: str = "") -> None:
     link, most = group(comm, everyone(comm)), np.empty(3, np.int64)
     wait(link, [link.Iallreduce(mine, most, op=mpi().MAX)], "vote", (mine, most))
     if most[1] != -most[2]:
-        raise ValueError(f"the ranks do not make the same call: {merged(pool(comm, call or 'another'))}")
+        raise ValueError(f"the ranks do not make the same call: {merged(parting(pool(comm, call or 'another')))}")
     if most[0]:
         raise_first(pool(comm, None if problem is None else portable(problem)), problem)
 
@@ -346,6 +348,15 @@ def vote(comm: Intracomm, problem: Exception | None, call: str = "") -> None:
 def fingerprint(call: str) -> int:
     """A number from 0 to 2**32 - 1 that tells calls apart."""
     return crc32(call.encode())
+
+
+def parting(calls: Sequence[str]) -> list[str]:
+    """Calls that differ: of a long one the first words, and those around where it parts from the others."""
+    words = [call.split(" ") for call in calls]
+    first = next(i for i, row in enumerate(zip_longest(*words)) if len(set(row)) > 1)
+    start, stop = max(first - AROUND, AROUND), first + AROUND
+    begun = lambda w: [*w[:AROUND], *[".."] * (start > AROUND), *w[start:stop], *[".."] * (len(w) > stop)]
+    return [" ".join(begun(w)) for w in words]
 
 
 def merged(texts: Sequence[str]) -> str:
