@@ -628,6 +628,13 @@ def test_a_held_out_error_that_is_not_finite_ends_the_training_on_all_ranks(team
     assert "held-out error nan after step 2" in text
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_training_that_diverges_is_told_once_and_not_by_warnings(team, data):
+    few(team)
+    text = same_text(team, lambda: train(team, data, data / "out", epochs=1, rate=1e300, warmup=0), ArithmeticError)
+    assert "lower the rate" in text
+
+
 def test_held_out_errors_do_not_depend_on_the_batch(team, data):
     few(team)
     set_ = Dataset(team, data, "train")

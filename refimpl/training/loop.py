@@ -64,7 +64,8 @@ def fit(
     loss, schedule = plan.loss_on(model.range), plan.schedule_of(steps)
     moments, progress = resume(model, scaling, plan, folder)
     board = wire.together(comm, lambda: Board(folder, plan.tensorboard and root))
-    with progress_bar(comm, "training", plan.epochs * steps, progress.epoch * steps) as bar:
+    quiet = np.errstate(over="ignore", invalid="ignore")  # of what is not finite, all ranks are told once
+    with quiet, progress_bar(comm, "training", plan.epochs * steps, progress.epoch * steps) as bar:
         while not finished(progress, plan):
             start, t, found = time.perf_counter(), progress.epoch * steps, []
             views = iter(batches(len(train), size, plan.seed, progress.epoch, starts))
