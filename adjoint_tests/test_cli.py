@@ -198,7 +198,8 @@ def test_a_mistake_in_the_configuration_is_told_before_the_work(config, alone, o
         ("limit = 1.0", "limit = 0", "rate and limit must be positive"),
         ('schedule = "cosine"', 'schedule = "linear"', "schedule must be one of constant, cosine, step"),
         ('loss = "relative_l2"', 'loss = "mse"', "loss must be one of relative_l2, relative_h1, plume_l2"),
-        ("tensorboard = false", "tensorboard = 1", "tensorboard must be like False, got 1"),
+        ("tensorboard = false", "tensorboard = 1", "tensorboard must be like false, got 1"),
+        ("batch = 1", "batch = 1\ngrid = 2", r"grid must be like \[1, 1, 2, 1, 1, 1\], got 2"),
         ('out = "out"', 'out = ""', "out must be the name of a folder"),
     ],
 )

@@ -504,6 +504,7 @@ def test_a_schedule_that_makes_no_sense_is_refused(wrong, told):
         (dict(limit=np.nan), "rate and limit must be positive"),
         (dict(rate=-1.0), "rate and limit must be positive"),
         (dict(weight_decay=-0.1), "weight_decay not negative"),
+        (dict(weight_decay=np.inf), "all finite, got 0.005, 1.0 and inf"),
         (dict(accumulate=0), "accumulate and step_every must be at least 1"),
         (dict(step_every=0), "accumulate and step_every must be at least 1"),
         (dict(patience=-1), "patience at least 0"),

@@ -111,7 +111,8 @@ def _section(path: Path, name: str, kind: type, table: Any) -> Any:
         raise ValueError(f"{path}: {name} has no entry {', '.join(unknown)}; there are {', '.join(known)}")
     for key, value in table.items():
         if not _fits(value, known[key]):
-            raise ValueError(f"{path}: {name}: {key} must be like {known[key]!r}, got {value!r}")
+            like = (1, 1, 2, 1, 1, 1) if known[key] is None else known[key]
+            raise ValueError(f"{path}: {name}: {key} must be like {json.dumps(like)}, got {value!r}")
     try:
         return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in table.items()})
     except ValueError as error:

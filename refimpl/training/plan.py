@@ -45,15 +45,26 @@ class Training:
 
     def __post_init__(self) -> None:
         if min(self.epochs, self.save_every) < 1 or self.warmup < 0:
-            raise ValueError("Training: epochs and save_every must be at least 1, and warmup at least 0")
-        if not (self.rate > 0 and self.limit > 0 and self.weight_decay >= 0 and isfinite(self.rate + self.limit)):
-            raise ValueError("Training: rate and limit must be positive and finite, weight_decay not negative")
+            given = f"got {self.epochs}, {self.save_every} and {self.warmup}"
+            raise ValueError(f"Training: epochs and save_every must be at least 1, and warmup at least 0, {given}")
+        sizes = (self.rate, self.limit, self.weight_decay)
+        if not (self.rate > 0 and self.limit > 0 and self.weight_decay >= 0 and all(map(isfinite, sizes))):
+            given = f"got {self.rate}, {self.limit} and {self.weight_decay}"
+            raise ValueError(
+                f"Training: rate and limit must be positive, weight_decay not negative, all finite, {given}"
+            )
         if self.seed < 0:
             raise ValueError(f"training: seed must be at least 0, got {self.seed}")
         if min(self.accumulate, self.step_every) < 1 or self.patience < 0:
-            raise ValueError("Training: accumulate and step_every must be at least 1, and patience at least 0")
+            given = f"got {self.accumulate}, {self.step_every} and {self.patience}"
+            raise ValueError(
+                f"Training: accumulate and step_every must be at least 1, and patience at least 0, {given}"
+            )
         if not (0 < self.step_factor <= 1 and 1 <= self.plume_weight < float("inf")):
-            raise ValueError("Training: step_factor must be above 0 and at most 1, plume_weight at least 1 and finite")
+            given = f"got {self.step_factor} and {self.plume_weight}"
+            raise ValueError(
+                f"Training: step_factor must be above 0 and at most 1, plume_weight at least 1 and finite, {given}"
+            )
         for name, known in (("schedule", KINDS), ("loss", LOSSES)):
             if getattr(self, name) not in known:
                 raise ValueError(f"Training: {name} must be one of {', '.join(known)}, got {getattr(self, name)!r}")
