@@ -163,6 +163,7 @@ def test_what_cannot_be_is_refused_by_all_ranks_alike(team):
         "2 entries of modes need": lambda: FNO(ri.Space(P, (2, 1, 6, 5, 4)), 3, (2, 2)),
         "a real tensor": lambda: FNO(ri.Space(P, (2, 1, 6, 5), "complex64"), 3, (2, 2)),
         "at least 1": lambda: FNO(X, 0, (2, 2)),
+        "at least 1, got (3, 4, 1, 128, 0) and 1": lambda: FNO(X, 3, (2, 2), out_timesteps=0),
         "at least 1, got (3, 4, 1, 128, 1) and 0": lambda: FNO(X.replace(shape=(2, 0, 6, 5)), 3, (2, 2)),
         "expected whole numbers, got (2.5, 2)": lambda: FNO(X, 3, (2.5, 2)),
         "expected whole numbers, got 2": lambda: FNO(X, 3, 2),

@@ -59,7 +59,7 @@ class FNO(Recomputed):
         modes = whole_numbers("FNO: modes", modes)
         sizes = whole_numbers(
             "FNO: width, blocks, out_channels, hidden, out_timesteps and seed",
-            (width, blocks, out_channels, hidden, out_timesteps or 1, seed),
+            (width, blocks, out_channels, hidden, 1 if out_timesteps is None else out_timesteps, seed),
         )
         if X.ndim != len(modes) + 2 or X.dtype.kind != "f":
             raise ValueError(
