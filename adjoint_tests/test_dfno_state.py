@@ -145,6 +145,7 @@ def test_what_does_not_fit_is_refused_by_all_ranks_alike(team):
     without = {name: w for name, w in state.items() if name != "linear3.b"}
     for text, call in {
         "linear3.b is missing": lambda: load_dfno(F, without),
+        "a dict of arrays by name, or a file, got NoneType": lambda: load_dfno(F, None),
         "blocks.0.weights.3 has the shape": lambda: load_dfno(F, turned),
         "expected 2 state dicts for the grid (1, 1, 2, 1, 1, 1), got 1": lambda: load_dfno(
             F, states, (1, 1, 2, 1, 1, 1)

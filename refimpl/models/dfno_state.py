@@ -14,7 +14,7 @@ Reference    https://github.com/slimgroup/dfno, version 0.2.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from math import prod
 from pathlib import Path
 
@@ -50,7 +50,9 @@ def dfno_weights(
     ``modes``: as dfno and our FNO count them. Raises ValueError where names, shapes or the grid do not fit.
     """
     modes = whole_numbers("dfno_weights: modes", modes)
-    parts = [read_state(s) for s in ([states] if isinstance(states, Mapping | str | Path) else states)]
+    parts = [
+        read_state(s) for s in (states if isinstance(states, Sequence) and not isinstance(states, str) else [states])
+    ]
     boxes = kept_boxes(modes, (1,) * (len(modes) + 2) if grid is None else whole_numbers("dfno_weights: grid", grid))
     if len(parts) != len(boxes):
         raise ValueError(f"dfno_weights: expected {len(boxes)} state dicts for the grid {grid}, got {len(parts)}")

@@ -19,8 +19,10 @@ StateDict = Mapping[str, Any]
 def read_state(source: StateDict | str | Path) -> dict[str, HostArray]:
     """The arrays of a state dict, or of the ``.pt`` file that holds one; what is no array is left out.
 
-    Raises RuntimeError where a file needs torch and it is not installed, and ValueError where the file holds no state dict.
+    Raises RuntimeError where a file needs torch and it is not installed, and ValueError where there is no state dict.
     """
+    if not isinstance(source, Mapping | str | Path):
+        raise ValueError(f"read_state: expected a dict of arrays by name, or a file, got {type(source).__name__}")
     state = source if isinstance(source, Mapping) else _loaded(Path(source))
     if not isinstance(state, Mapping):
         raise ValueError(f"read_state: expected a dict of arrays by name in {source}, got {type(state).__name__}")
