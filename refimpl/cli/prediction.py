@@ -316,7 +316,7 @@ def passing(maps: Sequence[Operator]) -> int:
 
 def weight_copy(S: SpectralConvolution) -> int:
     """The bytes of R on a rank that does not own it, or that others own with it."""
-    return nbytes(S.share.range) if S.shared else 0
+    return nbytes(S.share.range) if isinstance(S.share, Broadcast) else 0
 
 
 def tiles(X: Space, channels: int = 1) -> int:

@@ -37,7 +37,7 @@ import numpy as np
 from .. import wire
 from ..arrays import Array, contiguous
 from ..movement import Broadcast
-from ..operator import Operator, Traffic
+from ..operator import Identity, Operator, Traffic
 from ..partition import whole_numbers
 from ..space import Space
 from .fourier_forms import FORMS
@@ -147,6 +147,13 @@ class TruncatedFourier(Operator):
         return self.collect.traffic()
 
 
+class Uncopied(Identity):
+    """I R = R itself: a weight that is where it is used, and nowhere else."""
+
+    def forward(self, x: Array) -> Array:
+        return x
+
+
 class SpectralConvolution(Layer):
     """S x = T* D R T x: a convolution with ``out`` channels, given by its kept frequencies.
 
@@ -190,32 +197,24 @@ class SpectralConvolution(Layer):
         R = Z.replace(partition=P_R, shape=(*Z.shape[:n], X.shape[1], out), cuts=(*Z.cuts[:n], (), ()), blocks={})
         self.seed, self.parameter_spaces = seed, {"R": R}
         self.parameters = {"R": R.uniform(seed) * (1 / (X.shape[1] * out))}
-        self.share = Broadcast(R, X.partition)  # to the ranks of other batches
-        self.shared = P_R.size < X.partition.size
+        shared = P_R.size < X.partition.size  # with the ranks of other batches
+        self.share: Operator = Broadcast(R, X.partition) if shared else Uncopied(R)
         self.D = self.range.adopt(D)
 
     def value(self, x: Array) -> Array:  # y = T* D (z R),  z = T x;  z R: a product of matrices at every frequency
-        return self.up.adjoint(self.down.forward(x) @ self.brought(self.parameters["R"]) * self.D)
+        return self.up.adjoint(self.down.forward(x) @ self.share.forward(self.parameters["R"]) * self.D)
 
     def derivative(self, x: Array) -> tuple[Array, Callable, Callable]:
-        z, R, D = self.down.forward(x), self.brought(self.parameters["R"]), self.D
+        z, R, D = self.down.forward(x), self.share.forward(self.parameters["R"]), self.D
 
         def tangent(dx: Array, d: dict[str, Array]) -> Array:  # dy = T* D (T dx R + z dR)
-            return self.up.adjoint((self.down.forward(dx) @ R + z @ self.brought(d["R"])) * D)
+            return self.up.adjoint((self.down.forward(dx) @ R + z @ self.share.forward(d["R"])) * D)
 
         def adjoint(dy: Array) -> tuple[Array, dict[str, Array]]:  # dx = T* (D T dy R*),  dR = z* D T dy
             dz = self.up.forward(dy) * D
-            return self.down.adjoint(dz @ adjoint_of(R)), {"R": self.returned(adjoint_of(z) @ dz)}
+            return self.down.adjoint(dz @ adjoint_of(R)), {"R": self.share.adjoint(adjoint_of(z) @ dz)}
 
         return self.up.adjoint(z @ R * D), tangent, adjoint
-
-    def brought(self, R: Array) -> Array:
-        """R on every rank; where it is there, as no other batches share it, no copy is made."""
-        return self.share.forward(R) if self.shared else R
-
-    def returned(self, dR: Array) -> Array:
-        """The sum of all ranks' dR at the owner: the adjoint of ``brought``."""
-        return self.share.adjoint(dR) if self.shared else dR
 
     def traffic(self) -> Traffic:
         return self.share.traffic() + self.down.traffic() + self.up.traffic().reversed

@@ -8,13 +8,15 @@ Adjoint      Of du: F_n du, tile by tile; then all other axes on it, dz = D T du
 Spaces       A tile is (channels, rows, N_n) of one sample, a row being the points of the last axis; q (modes, batch, channels,
              rows).
 Kept         z and the kept modes of S h, which are few; q is made of them when it is needed.
-Messages     Those of S, in value and tangent; in the adjoint those of its adjoint.
+Messages     Those of S, in value and tangent; in the adjoint those of its adjoint. R and dR, where ranks of other batches share
+             them, travel while transforms are computed and tiles are written.
 Trap         The first step of S* alone reads u; what it writes is complete only after the last tile.
 """
 
 from __future__ import annotations
 
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +28,9 @@ class SpectralTiles:
     """S at the block ``h``, with the weight that it has now. Each q is (batch, modes, channels, rows)."""
 
     def __init__(self, S: SpectralConvolution, h: np.ndarray) -> None:
-        self.S, self.z, self.R = S, S.down.forward(h), S.brought(S.parameters["R"])
+        coming = S.share.start(S.parameters["R"])  # it travels while T h is computed
+        self.S, self.z = S, S.down.forward(h)
+        self.R = S.share.finish(coming)
         self.spectrum = self._kept(self.z @ self.R)
         self.F_up, self.F_down = (real_and_imaginary(T.own[0].F) for T in (S.up, S.down))
 
@@ -36,17 +40,18 @@ class SpectralTiles:
 
     def tangent(self, dh: np.ndarray, dR: np.ndarray) -> np.ndarray:  # dT* D (R T dh + dR T h)
         """The q of S dh + dS h, for the owner's dR."""
-        S = self.S
-        return self._last(self._kept(S.down.forward(dh) @ self.R + self.z @ S.brought(dR)))
+        S, coming = self.S, self.S.share.start(dR)
+        return self._last(self._kept(S.down.forward(dh) @ self.R + self.z @ S.share.finish(coming)))
 
-    def adjoint(self, modes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # T* (R* D T du),  dR = z* D T du
-        """The q of S* du, and dR, from what ``to_modes`` has made of all tiles of du."""
+    def adjoint(self, modes: np.ndarray) -> tuple[np.ndarray, Any]:  # T* (R* D T du),  dR = z* D T du
+        """The q of S* du, and dR on its way to the owner (``share``), of what ``to_modes`` has made of all tiles of du."""
         S = self.S
         inner = S.up.inner(np.moveaxis(modes, 1, 0).reshape(modes.shape[1], *S.range.local_shape[:-1]))
         del modes  # their memory
         dz = S.up.collect.forward(inner) * S.D
+        leaving = S.share.start_adjoint(adjoint_of(self.z) @ dz)
         q = S.down.inner_adjoint(S.down.collect.adjoint(dz @ adjoint_of(self.R)))
-        return by_rows(q), S.returned(adjoint_of(self.z) @ dz)
+        return by_rows(q), leaving
 
     def no_modes(self) -> np.ndarray:
         """A q of zeros, to be written by ``to_modes``: a block may have modes and no points."""

@@ -4,7 +4,8 @@ Definition   That of the graph (compose.py), at some points: arrays (channels, p
              there.
 Tangent      dy_n = J_n (sum of dy_i, dw_n).
 Adjoint      c_n = sum of J_m* c_m over the nodes m that read n; the parts of dw_n are summed over the tiles by the caller.
-Weights      Broadcast to all ranks before the first tile; their gradients are added up at the owners after the last.
+Weights      Broadcast to all ranks before the first tile; their gradients are added up at the owners after the last. Both are
+             started and finished, so that something else can be computed meanwhile.
 """
 
 from __future__ import annotations
@@ -12,15 +13,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import reduce
 from operator import add
+from typing import Any
 
 import numpy as np
 
+from ..operator import Operator
 from .compose import Graph, Names, give, unfolded
 from .fourier import SpectralConvolution
 from .layer import Blocks, Layer
 from .point_maps import PointMap, Weights, as_matrix, point_map
 
 Values = dict[str, np.ndarray]  # of nodes, in a tile: (channels, points)
+Started = dict[tuple[str, str], Any]  # (node, weight): on its way
 
 
 class TileGraph(Graph):
@@ -86,22 +90,32 @@ class TileGraph(Graph):
 
     # ---- weights -----------------------------------------------------------------------------------------------------
 
-    def brought(self, parameters: Blocks) -> dict[str, Weights]:
-        """All but the spectral ones, on every rank."""
-        brought = {}
-        for name, layer in self.maps.items():
-            own = {key: B.forward(parameters[f"{name}.{key}"]) for key, B in layer.broadcasts.items()}
-            brought[name] = {key: as_matrix(key, a) for key, a in own.items()}
+    @property
+    def broadcasts(self) -> dict[tuple[str, str], Operator]:
+        """(node, weight) -> what brings it from its owners; of all but the spectral weights."""
+        return {(name, key): B for name, layer in self.maps.items() for key, B in layer.broadcasts.items()}
+
+    def start(self, parameters: Blocks) -> Started:
+        """Send the weights to every rank."""
+        return {(name, key): B.start(parameters[f"{name}.{key}"]) for (name, key), B in self.broadcasts.items()}
+
+    def brought(self, started: Started) -> dict[str, Weights]:
+        """The weights that are on their way, on every rank."""
+        brought: dict[str, Weights] = {name: {} for name in self.maps}
+        for (name, key), B in self.broadcasts.items():
+            brought[name][key] = as_matrix(key, B.finish(started[name, key]))
         return brought
 
-    def gradients(self, sums: dict[str, Weights]) -> Blocks:
-        """The sums of all ranks, at the owners."""
-        gradients: Blocks = {}
-        for name, own in sums.items():
-            for key, B in self.maps[name].broadcasts.items():
-                total = own[key].astype(B.range.dtype).reshape(B.range.local_shape)
-                gradients[f"{name}.{key}"] = B.adjoint(total)
-        return gradients
+    def start_adjoint(self, sums: dict[str, Weights]) -> Started:
+        """Send every rank's sums to the owners."""
+        total = lambda a, W: a.astype(W.dtype).reshape(W.local_shape)
+        return {
+            (name, key): B.start_adjoint(total(sums[name][key], B.range)) for (name, key), B in self.broadcasts.items()
+        }
+
+    def gradients(self, started: Started) -> Blocks:
+        """The sums of all ranks that are on their way, at the owners."""
+        return {f"{name}.{key}": B.finish_adjoint(started[name, key]) for (name, key), B in self.broadcasts.items()}
 
 
 def on_one_grid(S: SpectralConvolution) -> bool:

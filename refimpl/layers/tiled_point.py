@@ -5,7 +5,8 @@ Definition   y = F(x, w);   dy = J (dx, dw);   (dx, dw) = J* dy:   those of the 
 Kept         x, which was given, and the modes of each convolution. All else is made again, in a tile, where it is needed.
 Made again   In place of x the point of the layer before may be kept, of which x is the value (``forget``): then x is made of
              what that one keeps, tile by tile, and need not be there as a whole between value and adjoint.
-Messages     Those of the layer. Nothing is sent to make x or what lies between again.
+Messages     Those of the layer. Nothing is sent to make x or what lies between again. Weights travel while the modes of x are
+             computed, and gradients while the last tiles of dx are written; the modes must be there before the first tile.
 Trap         A convolution reads all of x: its modes can only be made where x is there, when the point is.
 """
 
@@ -33,8 +34,9 @@ class TiledPoint:
     """``F`` at the block ``x``."""
 
     def __init__(self, F: TileGraph, x: np.ndarray) -> None:
-        self.F, self.w = F, F.brought(F.parameters)
-        self.spectral = {name: SpectralTiles(S, x) for name, S in F.convolutions.items()}
+        coming = F.start(F.parameters)
+        self.F, self.spectral = F, {name: SpectralTiles(S, x) for name, S in F.convolutions.items()}
+        self.w = F.brought(coming)
         self.source: np.ndarray | TiledPoint = self._rows(F.domain, x)
 
     def forget(self, before: TiledPoint) -> None:
@@ -45,8 +47,9 @@ class TiledPoint:
         return self._written(self.outputs())
 
     def tangent(self, dx: np.ndarray, d: Blocks) -> np.ndarray:  # dy_n = J_n (sum of dy_i, dw_n)
-        at, dw = self.inputs(), self.F.brought(d)
+        at, coming = self.inputs(), self.F.start(d)
         dq = {name: S.tangent(dx, d[f"{name}.R"]) for name, S in self.spectral.items()}
+        dw = self.F.brought(coming)
         change = self._with_convolutions(part_of(self._rows(self.F.domain, dx)), dq)
         return self._written(lambda b, rows: self.F.forth(at(b, rows), change(b, rows), self.w, dw))
 
@@ -58,12 +61,13 @@ class TiledPoint:
         rows_of_dx = self._rows(self.F.domain, dx)
         dq = self._adjoint_but_convolutions(self._rows(self.F.range, dy), rows_of_dx, sums)
         del dy  # its memory, where nobody else needs it
-        gradients: Blocks = {}
+        leaving, dR = self.F.start_adjoint(sums), {}
         for name, S in self.spectral.items():
-            q, gradients[f"{name}.R"] = S.adjoint(dq.pop(name))
+            q, dR[name] = S.adjoint(dq.pop(name))
             for b, rows in self._tiles():
                 columns(rows_of_dx[b, :, rows])[...] += S.from_modes_of_adjoint(q[b, :, :, rows])
-        return dx, gradients | self.F.gradients(sums)
+        gradients = self.F.gradients(leaving)
+        return dx, gradients | {f"{name}.R": S.S.share.finish_adjoint(dR[name]) for name, S in self.spectral.items()}
 
     def _adjoint_but_convolutions(self, dy: np.ndarray, dx: np.ndarray, sums: dict[str, Weights]) -> Modes:
         """Write c_x to ``dx``, and add the parts of gradients to ``sums``; the first step of each S* c."""
