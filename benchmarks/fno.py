@@ -2,6 +2,7 @@
 
 block   one layer g(A h + S h) against neuralop's FNOBlocks (linear skip, no channel MLP), forward and forward + adjoint.
         Targets: forward 1.0, 1.5, 2.0 and forward + adjoint 1.5, 2.0, 2.5 times as fast in 2, 3 and 4 dimensions.
+network  the whole NeuralOperator against neuralop's FNO as it comes, forward and forward + adjoint; the same targets.
 step    a relative L2 loss, its gradients and Adam: NeuralOperator against neuralop's FNO as it comes, target 2 in 3 and 4
         dimensions; and our FNO against the same network of torch.fft and autograd, without a target.
 memory  the most memory of a step, in a process of its own: what it has above what it had before the first step.
@@ -11,7 +12,7 @@ The weights of both sides are the same, and so are the results up to float32's r
 
 example:
     python benchmarks/fno.py
-    python benchmarks/fno.py --only block --threads 2 --rounds 31
+    python benchmarks/fno.py --only network --threads 2 --rounds 31
     MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=100000000000 python benchmarks/fno.py     without page faults
 """
 
@@ -20,7 +21,8 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -52,39 +54,50 @@ TOLERANCE = 2e-5  # relative to the largest entry, in float32
 
 
 def blocks(comm: MPI.Comm) -> Iterator[Case]:
-    for batch, width, sides, modes, forward, both in BLOCKS:
+    for batch, width, sides, modes, *targets in BLOCKS:
         X = space(comm, (batch, width, *sides))
-        F, x, dy = FourierBlock(X, modes, 1, 2), X.random(1), X.random(2)
+        F, x = FourierBlock(X, modes, 1, 2), X.random(1)
         peer, theirs = neuralop(lambda F=F, modes=modes: neuralop_block(F, modes))
-        tx, ty = torch.from_numpy(x).requires_grad_(True), torch.from_numpy(dy)
-
-        def ours(F: Any = F, x: np.ndarray = x, dy: np.ndarray = dy) -> list[np.ndarray]:
-            y, J = F.linearize(x)
-            return [y, J.adjoint(dy)[0]]
-
-        def torchs(theirs: Any = theirs, tx: Any = tx, ty: Any = ty) -> list[np.ndarray]:
-            y = theirs(tx)
-            dx, *_ = torch.autograd.grad(y, [tx, *theirs.parameters()], ty)
-            return [y.detach().numpy(), dx.numpy()]
-
-        @torch.no_grad()
-        def value(theirs: Any = theirs, tx: Any = tx) -> torch.Tensor:
-            return theirs(tx)
-
         name = f"{len(sides)}-D block, {batch} x {width} x {' x '.join(map(str, sides))}, modes {modes}"
-        flops, works = flops_of_block(X.shape, modes), (value, torchs) if theirs else (None, None)
-        if theirs:
-            compare(name, ours(), torchs())
-        least = limit(flops, 2 * x.nbytes)
-        yield Case(
-            f"{name}, forward",
-            {"refimpl": lambda F=F, x=x: F(x), peer: works[0]},
-            {peer: forward},
-            least,
-            limit="limit",
-        )
-        least = limit(3 * flops, 4 * x.nbytes)
-        yield Case(f"{name}, forward + adjoint", {"refimpl": ours, peer: works[1]}, {peer: both}, least, limit="limit")
+        flops = flops_of_block(X.shape, modes)
+        least = limit(flops, 2 * x.nbytes), limit(3 * flops, 4 * x.nbytes)
+        for case, limits in zip(passes(name, F, x, peer, theirs, targets), least, strict=True):
+            yield replace(case, floor=limits, limit="limit")
+
+
+def networks(comm: MPI.Comm) -> Iterator[Case]:
+    for batch, width, sides, modes, *targets in BLOCKS:
+        F, x, _ = neural_operator(comm, width, sides, modes, batch)
+        peer, theirs = neuralop(lambda F=F, width=width, modes=modes: neuralop_network(F, width, modes))
+        name = f"{len(sides)}-D NeuralOperator, width {width}, {batch} x {' x '.join(map(str, sides))}, modes {modes}, 4 blocks"
+        yield from passes(name, F, x, peer, theirs, targets)
+
+
+def passes(
+    name: str, F: Any, x: np.ndarray, peer: str, theirs: torch.nn.Module | None, targets: Sequence[float]
+) -> Iterator[Case]:
+    """F(x), and that with the gradients by x and all weights, of both sides."""
+    dy = F.range.random(2)
+    tx, ty = torch.from_numpy(x).requires_grad_(True), torch.from_numpy(dy)
+
+    def ours() -> list[np.ndarray]:
+        y, J = F.linearize(x)
+        return [y, J.adjoint(dy)[0]]
+
+    def torchs() -> list[np.ndarray]:
+        y = theirs(tx)
+        dx, *_ = torch.autograd.grad(y, [tx, *theirs.parameters()], ty)
+        return [y.detach().numpy(), dx.numpy()]
+
+    @torch.no_grad()
+    def value() -> torch.Tensor:
+        return theirs(tx)
+
+    if theirs:
+        compare(name, ours(), torchs())
+    pairs = {"forward": (lambda: F(x), value), "forward + adjoint": (ours, torchs)}
+    for (what, (our, their)), target in zip(pairs.items(), targets, strict=True):
+        yield Case(f"{name}, {what}", {"refimpl": our, peer: their if theirs else None}, {peer: target})
 
 
 def steps(comm: MPI.Comm) -> Iterator[Case]:
@@ -112,9 +125,9 @@ def dfno_step(comm: MPI.Comm, who: str, width: int, sides: tuple, modes: tuple, 
 
 
 def neural_operator(
-    comm: MPI.Comm, width: int, sides: tuple, modes: tuple
+    comm: MPI.Comm, width: int, sides: tuple, modes: tuple, batch: int = 1
 ) -> tuple[NeuralOperator, np.ndarray, np.ndarray]:
-    X = space(comm, (1, 3, *sides))
+    X = space(comm, (batch, 3, *sides))
     F = NeuralOperator(X, theirs_of(modes), width)
     return F, X.random(1), F.range.random(2)
 
@@ -270,7 +283,7 @@ def most_memory() -> int:
     return int(status[status.index("VmHWM:") + 1])
 
 
-GROUPS: dict[str, Callable] = {"block": blocks, "step": steps}
+GROUPS: dict[str, Callable] = {"block": blocks, "network": networks, "step": steps}
 
 
 def main() -> None:
