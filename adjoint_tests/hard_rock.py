@@ -72,10 +72,17 @@ def source_and_sink(shape: Shape) -> np.ndarray:
     return b.ravel()
 
 
+def multigrid_of(C: np.ndarray) -> Multigrid:
+    """The cycle for a stencil (7, nx, ny, nz)."""
+    ties = -C[EAST, :-1].sum(axis=2), -C[NORTH, :, :-1].sum(axis=2)
+    multigrid = Multigrid(cut(C.shape[1:], ties, one_rank()))
+    multigrid.factor(C.reshape(7, -1))
+    return multigrid
+
+
 def solve_pressure(C: np.ndarray, A: csr_matrix, b: np.ndarray) -> tuple[np.ndarray, int]:
     """(p, iterations of conjugate gradients) to 1e-8, set-up included."""
-    multigrid = Multigrid(cut(C.shape[1:], one_rank()))
-    multigrid.factor(C.reshape(7, -1))
+    multigrid = multigrid_of(C)
     p, _, iterations = conjugate_gradients(A.dot, multigrid.solve, b, 1e-8, 200)
     return p, iterations
 

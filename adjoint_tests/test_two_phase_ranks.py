@@ -28,8 +28,9 @@ from solvers.two_phase import (
     simulate,
 )
 from solvers.two_phase.assembly import Assembly
-from solvers.two_phase.blocks import Block, Gathering, aligned
+from solvers.two_phase.blocks import Block, Gathering
 from solvers.two_phase.linear import CPR
+from solvers.two_phase.pairing import Pairing, pairs
 from solvers.two_phase.prolongation import Prolongation
 
 
@@ -186,31 +187,36 @@ def test_a_partition_of_other_than_two_axes_is_refused(team):
 # The transfer between two grids
 
 
-def prolongation(team, shape) -> Prolongation:
-    P = ri.Partition(team, GRIDS[team.size])
-    fine = Block(P, shape, aligned(shape, P, 1), 1)
+def random_pairing(shape, seed) -> Pairing:
+    """Pairs between walls at random."""
+    rng = np.random.default_rng(seed)
+    return Pairing(*(pairs(rng.random(n - 1) < 0.3) for n in shape[:2]))
+
+
+def prolongation(team, shape, seed=0) -> Prolongation:
+    fine = Block(ri.Partition(team, GRIDS[team.size]), shape, [random_pairing(shape, seed)], 1)
     return Prolongation(fine.coarser(), fine)
 
 
 SHAPES = st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(1, 3))
 
 
-@spmd.property_test(shape=SHAPES)
-def test_adjoint_of_prolongation_is_restriction(team, shape):
-    P = prolongation(team, shape)
+@spmd.property_test(shape=SHAPES, seed=st.integers(0, 99))
+def test_adjoint_of_prolongation_is_restriction(team, shape, seed):
+    P = prolongation(team, shape, seed)
     assert_exact_adjoint(P)
     assert_honest(P)
 
 
-@spmd.property_test(shape=SHAPES)
-def test_restriction_adds_the_columns_that_prolongation_copies(team, shape):
-    P = prolongation(team, shape)
+@spmd.property_test(shape=SHAPES, seed=st.integers(0, 99))
+def test_restriction_adds_the_columns_that_prolongation_copies(team, shape, seed):
+    P, pairing = prolongation(team, shape, seed), random_pairing(shape, seed)
     coarse, fine = whole(P.domain, P.domain.random(1)), whole(P.range, P.forward(P.domain.random(1)))
     i, j = np.indices(shape[:2])
-    assert np.array_equal(fine, coarse[i // 2, j // 2])
+    assert np.array_equal(fine, coarse[pairing.x[i], pairing.y[j]])
     y = P.range.random(2)
     total = np.zeros_like(coarse)
-    np.add.at(total, (i // 2, j // 2), whole(P.range, y))
+    np.add.at(total, (pairing.x[i], pairing.y[j]), whole(P.range, y))
     np.testing.assert_allclose(whole(P.domain, P.adjoint(y)), total, rtol=1e-13, atol=1e-13)
 
 

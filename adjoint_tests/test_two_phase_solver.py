@@ -10,16 +10,16 @@ from hard_rock import (
     faulted,
     hard_reservoir,
     lognormal,
+    multigrid_of,
     pressure_coefficients,
     pressure_iterations,
     sealed,
     source_and_sink,
 )
 
-from solvers.two_phase.blocks import cut, one_rank
 from solvers.two_phase.columns import Columns
 from solvers.two_phase.krylov import conjugate_gradients, gmres
-from solvers.two_phase.multigrid import Multigrid
+from solvers.two_phase.pairing import Pairing
 from solvers.two_phase.stencil import coarsened, to_csr
 
 
@@ -35,9 +35,7 @@ def asymmetry(A) -> float:
 
 
 def cycle():
-    multigrid = Multigrid(cut((9, 6, 3), one_rank()))
-    multigrid.factor(rough_coefficients().reshape(7, -1))
-    return multigrid
+    return multigrid_of(rough_coefficients())
 
 
 def test_a_multigrid_cycle_is_symmetric():
@@ -60,11 +58,11 @@ def test_a_second_cycle_goes_on_from_the_first():
 
 
 def test_a_coarse_matrix_is_the_galerkin_product_with_lateral_links_halved():
-    C = rough_coefficients((5, 4, 2))
+    C, pairing = rough_coefficients((5, 4, 2)), Pairing(np.array([0, 1, 1, 2, 2]), np.array([0, 0, 1, 1]))
     i, j, k = np.indices((5, 4, 2))
     P = np.zeros((40, 3 * 2 * 2))
-    P[np.arange(40), np.ravel_multi_index((i // 2, j // 2, k), (3, 2, 2)).ravel()] = 1.0
-    galerkin, ours = P.T @ to_csr(C).toarray() @ P, to_csr(coarsened(C)).toarray()
+    P[np.arange(40), np.ravel_multi_index((pairing.x[i], pairing.y[j], k), (3, 2, 2)).ravel()] = 1.0
+    galerkin, ours = P.T @ to_csr(C).toarray() @ P, to_csr(coarsened(C, pairing)).toarray()
     column = np.arange(12) // 2
     lateral = column[:, None] != column
     expected = np.where(lateral, 0.5, 1.0) * galerkin + np.diag(0.5 * np.where(lateral, galerkin, 0.0).sum(axis=1))

@@ -68,7 +68,7 @@ class Assembly:
     def __init__(self, reservoir: Reservoir, partition: Partition | None = None) -> None:
         nx, ny, nz = reservoir.grid.shape
         self.reservoir, self.rock = reservoir, reservoir.rock
-        self.block = cut((nx, ny, nz), partition or one_rank())
+        self.block = cut((nx, ny, nz), reservoir.ties, partition or one_rank())
         self.pairs = self.block.of_height(2 * nz)  # of unknowns
         self.comm, self.cells, self.inside = self.block.partition.comm, self.block.size, self.block.inside
         around = self.block.extended

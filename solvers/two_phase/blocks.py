@@ -3,7 +3,8 @@
 Definition   The nx x ny columns of a grid are cut over the two axes of a partition, each column whole. A rank computes the
              rows of its own columns. What it needs for them are these and one layer of columns all round: its extended
              block, which a halo exchange fills. One rank alone has all columns, no halo, and needs no MPI.
-Aligned      Blocks begin at multiples of 2^depth, so that 2 x 2 columns that become one lie on one rank, ``depth`` times over.
+Aligned      Blocks begin where coarse columns do, so that columns that become one (see ``pairing``) lie on one rank, ``depth``
+             times over.
              A larger depth leaves less to compute on all ranks alike, but takes more messages, and blocks that differ more;
              the cheapest is chosen.
 Order        Entries are numbered as in the whole grid, in C order, and every block keeps that order: a row of a matrix is
@@ -22,7 +23,8 @@ import numpy as np
 
 from refimpl import HaloExchange, Partition, Space, blocks, wire
 
-FEWEST_COLUMNS = 16  # so few need not be coarsened
+from .pairing import Pairing, Ties, firsts, pairings
+
 TWICE = 2  # multigrid levels from which the next one is visited twice
 MESSAGE = 2000  # cells that are relaxed in the time of the messages of one visit
 
@@ -50,11 +52,12 @@ def grid_of(ranks: int, shape: Sequence[int]) -> tuple[int, int]:
 
 
 class Block:
-    """This rank's columns of a grid of ``shape`` = (nx, ny, height of a column), of which ``rows`` = (along x, along y) are
-    the blocks of all ranks; they can be coarsened ``depth`` times."""
+    """This rank's columns of a grid of ``shape`` = (nx, ny, height of a column), which the ``pairings`` coarsen one after
+    the other. They are cut where the first ``depth`` of these allow it."""
 
-    def __init__(self, partition: Partition, shape: Sequence[int], rows: tuple[Rows, Rows], depth: int) -> None:
-        self.partition, self.shape, self.rows, self.depth = partition, tuple(shape), rows, depth
+    def __init__(self, partition: Partition, shape: Sequence[int], pairings: Sequence[Pairing], depth: int) -> None:
+        self.partition, self.shape, self.pairings, self.depth = partition, tuple(shape), pairings, depth
+        rows = aligned(shape, partition, pairings[:depth])
         self.space = Space(partition, shape, blocks=dict(enumerate(rows)))
         widths = [[(int(a > 0), int(b < n)) for a, b in row] for row, n in zip(rows, shape, strict=False)]
         self.halo = HaloExchange(self.space, [*widths, (0, 0)])
@@ -97,45 +100,38 @@ class Block:
 
     def of_height(self, height: int) -> Block:
         """The same columns with another number of entries each."""
-        return Block(self.partition, (*self.shape[:2], height), self.rows, self.depth)
+        return Block(self.partition, (*self.shape[:2], height), self.pairings, self.depth)
 
     def coarser(self) -> Block:
-        """Two by two columns become one."""
-        nx, ny = (half(n) for n in self.shape[:2])
-        rows = [[(half(a), half(b)) for a, b in row] for row in self.rows]
-        return Block(self.partition, (nx, ny, self.height), (rows[0], rows[1]), self.depth - 1)
+        """The columns of the next coarser grid."""
+        return Block(self.partition, (*self.pairings[0].shape, self.height), self.pairings[1:], self.depth - 1)
 
     def whole(self) -> Block:
         """All columns on this rank, as if it were alone."""
-        return cut(self.shape, one_rank())
+        return Block(one_rank(), self.shape, self.pairings, len(self.pairings))
 
 
-def cut(shape: Sequence[int], partition: Partition) -> Block:
-    """The grid ``shape`` = (nx, ny, height) over a partition with two axes. Raises ValueError where it has not two."""
+def cut(shape: Sequence[int], ties: Ties, partition: Partition) -> Block:
+    """The grid ``shape`` = (nx, ny, height), whose columns have these ties, over a partition with two axes. Raises
+    ValueError where it has not two."""
     if len(partition.shape) != 2:
         raise ValueError(f"two_phase: expected a partition (ranks along x, along y), got {partition.shape}")
-    depth = most_coarsenings(*shape[:2])
+    coarser = pairings(ties)
+    depth = len(coarser)
     if partition.size > 1:
-        depth = min(range(depth + 1), key=lambda d: _cost(aligned(shape, partition, d), shape, d))
-    return Block(partition, shape, aligned(shape, partition, depth), depth)
+        depth = min(range(depth + 1), key=lambda d: _cost(aligned(shape, partition, coarser[:d]), shape, coarser, d))
+    return Block(partition, shape, coarser, depth)
 
 
-def most_coarsenings(nx: int, ny: int) -> int:
-    """How often two by two columns become one until FEWEST_COLUMNS are left."""
-    return 0 if nx * ny <= FEWEST_COLUMNS else 1 + most_coarsenings(half(nx), half(ny))
-
-
-def half(n: int) -> int:
-    """n / 2, rounded up."""
-    return -(-n // 2)
-
-
-def aligned(shape: Sequence[int], partition: Partition, depth: int) -> tuple[Rows, Rows]:
-    """Blocks, along x and along y, that begin at multiples of 2^depth."""
-    unit = 2**depth
+def aligned(shape: Sequence[int], partition: Partition, coarsened: Sequence[Pairing]) -> tuple[Rows, Rows]:
+    """Blocks, along x and along y, that begin where columns do that are ``coarsened`` so."""
+    x, y = (np.arange(n) for n in shape[:2])
+    for pairing in coarsened:
+        x, y = pairing.x[x], pairing.y[y]
+    starts = [[*firsts(places).tolist(), places.size] for places in (x, y)]
     along = [
-        [(min(a * unit, n), min(b * unit, n)) for a, b in blocks(-(-n // unit), p)]
-        for n, p in zip(shape, partition.shape, strict=False)
+        [(ends[a], ends[b]) for a, b in blocks(len(ends) - 1, p)]
+        for ends, p in zip(starts, partition.shape, strict=True)
     ]
     return along[0], along[1]
 
@@ -145,10 +141,11 @@ def visits(level: int) -> int:
     return 2 ** min(level, TWICE)
 
 
-def _cost(rows: tuple[Rows, Rows], shape: Sequence[int], depth: int) -> float:
+def _cost(rows: tuple[Rows, Rows], shape: Sequence[int], coarser: Sequence[Pairing], depth: int) -> float:
     """About the time of a rank, in solves of the whole grid by one cycle: two more go into what is beside multigrid."""
     largest = [max(b - a for a, b in row) / n for row, n in zip(rows, shape, strict=False)]
-    work = [visits(level) / 4**level for level in range(most_coarsenings(*shape[:2]) + 1)]
+    columns = [prod(shape[:2]), *(prod(pairing.shape) for pairing in coarser)]
+    work = [visits(level) * each / columns[0] for level, each in enumerate(columns)]
     messages = MESSAGE / prod(shape) * sum(visits(level) for level in range(depth))
     return largest[0] * largest[1] * (2.0 + sum(work[:depth])) + sum(work[depth:]) + messages
 

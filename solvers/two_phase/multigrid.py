@@ -1,12 +1,12 @@
 """Multigrid: an approximate inverse of the pressure matrix, one cycle.
 
 Smoother     Red-black Gauss-Seidel over columns (see ``columns``), one sweep down and one mirrored sweep up.
-Coarsening   2 x 2 columns become one; layers stay (see ``stencil``). Transfers: copies up (``prolongation``), and their
-             adjoint, sums, down.
+Coarsening   Up to 2 x 2 columns become one (see ``pairing``); layers stay (see ``stencil``). Transfers: copies up
+             (``prolongation``), and their adjoint, sums, down.
 Cycle        From the two finest grids, the next coarser one is visited twice, the second time from what the first has found:
              in very rough rock, copies are poor corrections, and one visit would take twice the iterations.
-Ranks        Columns are paired by their place in the whole grid, and blocks are cut so that a pair is on one rank. When
-             they can no longer be, every rank gathers the coarse grid and goes on with all of it, as if it were alone.
+Ranks        Pairs are those of the whole grid, and blocks are cut so that a pair is on one rank. When they can no longer be,
+             every rank gathers the coarse grid and goes on with all of it, as if it were alone.
 Result       8 to 11 iterations of a Krylov method for contrasts of permeability from 1 to 1e8, with seals one cell thick.
 """
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .blocks import FEWEST_COLUMNS, TWICE, Block, Gathering
+from .blocks import TWICE, Block, Gathering
 from .columns import Columns
 from .prolongation import Prolongation
 from .stencil import coarsened, to_csr
@@ -33,9 +33,8 @@ class Multigrid:
             self.levels.append((Columns(block), Prolongation(coarse, block)))
             block = coarse
         self.gather, self.own = Gathering(block.partition.comm, block.numbers), block.numbers
-        few = block.shape[0] * block.shape[1] <= FEWEST_COLUMNS
         self.rest: Multigrid | Coarsest = (
-            Coarsest(block.shape) if few else Multigrid(block.whole(), finer + len(self.levels))
+            Multigrid(block.whole(), finer + len(self.levels)) if block.pairings else Coarsest(block.shape)
         )
 
     def factor(self, C: np.ndarray) -> None:
@@ -43,7 +42,7 @@ class Multigrid:
         singular."""
         for columns, prolongation in self.levels:
             columns.factor(C)
-            C = coarsened(C.reshape(7, *prolongation.range.local_shape)).reshape(7, -1)
+            C = coarsened(C.reshape(7, *prolongation.range.local_shape), prolongation.pairing).reshape(7, -1)
         self.rest.factor(self.gather(C.T).T)
 
     def solve(self, b: np.ndarray, x: np.ndarray | None = None) -> np.ndarray:

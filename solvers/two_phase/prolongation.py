@@ -1,16 +1,14 @@
-"""Prolongation: from a coarse grid of columns to the fine one, a copy into each of the 2 x 2 columns it stands for.
+"""Prolongation: from a coarse grid of columns to the fine one, a copy into each of the columns it stands for.
 
-Definition   (P x)[i, j] = x[i // 2, j // 2].      Spaces   coarse columns -> fine columns, cut alike.
-Adjoint      (P* y)[i, j] = sum of y[2 i, 2 j], y[2 i, 2 j + 1], y[2 i + 1, 2 j], y[2 i + 1, 2 j + 1], those that exist: the
-             restriction of a residual.
+Definition   (P x)[i, j] = x[X(i), Y(j)], where column (i, j) is part of the coarse one at (X(i), Y(j)): see ``pairing``.
+Spaces       Coarse columns -> fine columns, cut alike.
+Adjoint      (P* y)[I, J] = the sum of y[i, j] over X(i) = I, Y(j) = J: the restriction of a residual.
 Why          P is a 0/1 matrix with one 1 a row; its transpose sums.
-Cost         No messages: blocks begin at even columns.
+Cost         No messages: blocks cut no coarse column.
 Trap         A restriction that is not exactly P* makes the V-cycle unsymmetric, and conjugate gradients stall.
 """
 
 from __future__ import annotations
-
-from collections.abc import Iterator
 
 import numpy as np
 
@@ -26,20 +24,15 @@ class Prolongation(Operator):
 
     def __init__(self, coarse: Block, fine: Block) -> None:
         self.domain, self.range = coarse.space, fine.space
+        self.pairing = fine.pairings[0].within(fine.space.local_box)
 
-    def forward(self, x: np.ndarray) -> np.ndarray:  # y[2 i + a, 2 j + b] = x[i, j]
+    def forward(self, x: np.ndarray) -> np.ndarray:  # y[i, j] = x[X(i), Y(j)]
         self.domain.check(x, self)
-        y = self.range.zeros()
-        for part, there in self._parts(y):
-            part[...] = x[there]
-        return y
+        return self.pairing.copied(x)
 
-    def adjoint(self, y: np.ndarray) -> np.ndarray:  # x[i, j] = sum over a, b of y[2 i + a, 2 j + b]
+    def adjoint(self, y: np.ndarray) -> np.ndarray:  # x[I, J] = sum over X(i) = I, Y(j) = J of y[i, j]
         self.range.check(y, self, "adjoint")
-        x = self.domain.zeros()
-        for part, there in self._parts(y):
-            x[there] += part
-        return x
+        return self.pairing.summed(y)
 
     def traffic(self) -> Traffic:
         return Traffic()
@@ -51,10 +44,3 @@ class Prolongation(Operator):
     def down(self, y: np.ndarray) -> np.ndarray:
         """``adjoint`` on flat blocks."""
         return self.adjoint(y.reshape(self.range.local_shape)).ravel()
-
-    @staticmethod
-    def _parts(y: np.ndarray) -> Iterator[tuple[np.ndarray, tuple[slice, slice]]]:
-        """Each of the four kinds of fine columns, and where the coarse columns that have one stand."""
-        for a, b in np.ndindex(2, 2):
-            part = y[a::2, b::2]
-            yield part, (slice(part.shape[0]), slice(part.shape[1]))

@@ -127,6 +127,13 @@ class Reservoir:
         return self.grid.transmissibility(self._permeability()) * (active[left] & active[right])
 
     @cached_property
+    def ties(self) -> tuple[np.ndarray, np.ndarray]:
+        """m3, between neighbouring columns along x, (nx - 1, ny), and y, (nx, ny - 1): the sums of all layers' faces."""
+        nx, ny, nz = self.grid.shape
+        along_x, along_y, _ = np.split(self.transmissibility, np.cumsum([(nx - 1) * ny * nz, nx * (ny - 1) * nz]))
+        return along_x.reshape(nx - 1, ny, nz).sum(axis=2), along_y.reshape(nx, ny - 1, nz).sum(axis=2)
+
+    @cached_property
     def perforations(self) -> Perforations:
         """The wells' perforations, with the rates at time 0."""
         return perforate(self.grid, self.active, self._permeability(), self.wells)

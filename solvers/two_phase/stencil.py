@@ -2,9 +2,9 @@
 
 Definition   C[d], (m, m, cells), holds the block [row, column] of m unknowns that couples each cell with its neighbour in
              direction d; 0 where there is none. ABOVE is k - 1, BELOW k + 1, WEST i - 1, EAST i + 1, SOUTH j - 1, NORTH j + 1.
-Coarsening   2 x 2 columns become one; layers stay. A coarse coefficient is the sum of the fine ones it stands for (Galerkin,
-             with copies up and sums down), but those that link neighbouring coarse columns count half, and the other half
-             goes to the centre: sums of copies overestimate lateral links by the factor 2.
+Coarsening   Columns become one (see ``pairing``); layers stay. A coarse coefficient is the sum of the fine ones it stands for
+             (Galerkin, with copies up and sums down), but those that link neighbouring coarse columns count half, and the
+             other half goes to the centre: sums of copies overestimate lateral links by the factor 2.
 Reference    Braess (1995), Towards algebraic multigrid for elliptic problems: the over-correction of constant transfers.
 """
 
@@ -13,7 +13,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from .blocks import Block, half
+from .blocks import Block
+from .pairing import Pairing, firsts, lasts, summed
 
 CENTRE, ABOVE, BELOW, WEST, SOUTH, NORTH, EAST = range(7)
 STEPS = ((0, 0, 0), (0, 0, -1), (0, 0, 1), (-1, 0, 0), (0, -1, 0), (0, 1, 0), (1, 0, 0))
@@ -41,25 +42,18 @@ class Stencil:
         return np.moveaxis(np.concatenate([[0.0], data])[self.places], 0, -1)
 
 
-def coarsened(C: np.ndarray) -> np.ndarray:
-    """The coefficients (7, nx, ny, nz) of one unknown on the grid of half as many columns along x and along y.
-
-    nx and ny are even, but for the last columns of the whole grid.
-    """
-    nx, ny, nz = C.shape[1:]
-    coarse = np.zeros((7, half(nx), half(ny), nz))
-    centre = C[CENTRE].copy()
-    for axis, first, second in ((0, WEST, EAST), (1, SOUTH, NORTH)):
-        for direction, outward in (
-            (first, 0),
-            (second, 1),
-        ):  # what leaves a pair does so from its first or second column
-            links, inner = (every_other(C[direction], axis, parity) for parity in (outward, 1 - outward))
-            every_other(centre, axis, outward)[...] += 0.5 * links
-            every_other(centre, axis, 1 - outward)[...] += inner
-            coarse[direction][within(links, axis)] = 0.5 * paired(links, 1 - axis)
+def coarsened(C: np.ndarray, pairing: Pairing) -> np.ndarray:
+    """The coefficients (7, nx, ny, nz) of one unknown on the next coarser grid."""
+    coarse, centre = np.empty((7, *pairing.shape, C.shape[3])), C[CENTRE].copy()
+    for direction in (WEST, SOUTH, NORTH, EAST):
+        axis, along, across = (1, pairing.y, pairing.x) if direction in (SOUTH, NORTH) else (0, pairing.x, pairing.y)
+        rim = (firsts if direction in (WEST, SOUTH) else lasts)(along)  # from where links lead to another coarse column
+        links = 0.5 * C[direction].take(rim, axis)
+        centre += C[direction]
+        centre[(slice(None),) * axis + (rim,)] -= links
+        coarse[direction] = summed(links, across, 1 - axis)
     for direction, fine in ((CENTRE, centre), (ABOVE, C[ABOVE]), (BELOW, C[BELOW])):
-        coarse[direction] = paired(paired(fine, 0), 1)
+        coarse[direction] = pairing.summed(fine)
     return coarse
 
 
@@ -79,21 +73,3 @@ def to_csr(C: np.ndarray) -> csr_matrix:
 def inner(step: np.ndarray, shape: tuple[int, ...]) -> tuple[slice, ...]:
     """The place of the cells that have a neighbour in the direction ``step``."""
     return tuple(slice(max(-s, 0), n - max(s, 0)) for s, n in zip(step.tolist(), shape, strict=True))
-
-
-def every_other(a: np.ndarray, axis: int, first: int) -> np.ndarray:
-    """The layers first, first + 2, ... along an axis: a view."""
-    return a[(slice(None),) * axis + (slice(first, None, 2),)]
-
-
-def within(a: np.ndarray, axis: int) -> tuple[slice, ...]:
-    """The place of as many layers as ``a`` has along an axis."""
-    return (slice(None),) * axis + (slice(a.shape[axis]),)
-
-
-def paired(a: np.ndarray, axis: int) -> np.ndarray:
-    """The sums of two neighbouring layers along an axis; an odd last one remains."""
-    second = every_other(a, axis, 1)
-    result = every_other(a, axis, 0).copy()
-    result[within(second, axis)] += second
-    return result
