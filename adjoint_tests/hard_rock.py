@@ -45,6 +45,23 @@ def faulted(shape: Shape) -> np.ndarray:
     return k
 
 
+def cut_up(shape: Shape) -> np.ndarray:
+    """Lognormal sand cut by such faults along both axes, into parts of unequal size; one of them ends halfway."""
+    k, (nx, ny, _) = lognormal(shape, 1.0), shape
+    for share in (0.17, 0.55, 0.66):
+        k[:, int(share * ny)] *= 1e-6
+        k[int((1.0 - share) * nx)] *= 1e-6
+    k[: nx // 2, int(0.85 * ny)] *= 1e-6
+    return k
+
+
+def aslant(shape: Shape) -> np.ndarray:
+    """Lognormal sand cut by such a fault from corner to corner."""
+    k, (i, j) = lognormal(shape, 1.0), np.indices(shape[:2])
+    k[np.abs(i * shape[1] / shape[0] + j - shape[1]) < 1.0] *= 1e-6
+    return k
+
+
 def hard_reservoir(k: np.ndarray, spacing: tuple[float, float, float], kv: float = 0.1) -> Reservoir:
     """Rock of the horizontal permeability ``k`` and ``kv`` times that downwards, with one injector below."""
     nx, ny, nz = k.shape

@@ -51,6 +51,15 @@ def larger_reservoir():
     return replace(reservoir, wells=[*reservoir.wells, limited, monitor])
 
 
+def faulted(reservoir):
+    """The reservoir with tight planes after an odd number of columns, so that blocks and pairs begin at odd columns."""
+    k = [permeability.copy() for permeability in reservoir.rock.permeability]
+    for one in k:
+        one[4:6] *= 1e-6
+        one[:, 6] *= 1e-6
+    return replace(reservoir, rock=replace(reservoir.rock, permeability=tuple(k)))
+
+
 def varied_reservoir():
     """7 x 6 columns of 3 cells, a part of them inactive, of two kinds of rock and many sizes; wells with schedules."""
     rng, shape = np.random.default_rng(4), (7, 6, 3)
@@ -111,7 +120,7 @@ def test_ranks_outside_the_partition_come_along(team):
 
 def parts_of_a_step(partition=None):
     """What a Newton iteration is made of, whole on each rank: R, a product with the Jacobian, a preconditioned vector."""
-    assembly = Assembly(larger_reservoir(), partition)
+    assembly = Assembly(faulted(larger_reservoir()), partition)
     rng = np.random.default_rng(0)
     shape = assembly.reservoir.grid.shape
     x_old, x, v = (assembly.pack(State(8e6 + 1e6 * rng.random(shape), 0.7 * rng.random(shape))) for _ in range(3))
@@ -190,7 +199,7 @@ def test_a_partition_of_other_than_two_axes_is_refused(team):
 def random_pairing(shape, seed) -> Pairing:
     """Pairs between walls at random."""
     rng = np.random.default_rng(seed)
-    return Pairing(*(pairs(rng.random(n - 1) < 0.3) for n in shape[:2]))
+    return Pairing.of(*(pairs(rng.random(n - 1) < 0.3) for n in shape[:2]))
 
 
 def prolongation(team, shape, seed=0) -> Prolongation:

@@ -7,6 +7,7 @@ from hard_rock import (
     FLAT,
     TALL,
     coupled_iterations,
+    cut_up,
     faulted,
     hard_reservoir,
     lognormal,
@@ -19,7 +20,7 @@ from hard_rock import (
 
 from solvers.two_phase.columns import Columns
 from solvers.two_phase.krylov import conjugate_gradients, gmres
-from solvers.two_phase.pairing import Pairing
+from solvers.two_phase.pairing import Pairing, pairings
 from solvers.two_phase.stencil import coarsened, to_csr
 
 
@@ -57,16 +58,46 @@ def test_a_second_cycle_goes_on_from_the_first():
     np.testing.assert_allclose(multigrid.solve(b, exact), exact, rtol=1e-9, atol=1e-9)
 
 
-def test_a_coarse_matrix_is_the_galerkin_product_with_lateral_links_halved():
-    C, pairing = rough_coefficients((5, 4, 2)), Pairing(np.array([0, 1, 1, 2, 2]), np.array([0, 0, 1, 1]))
+def test_a_coarse_matrix_is_the_galerkin_product_with_lateral_links_over_their_length():
+    C, pairing = rough_coefficients((5, 4, 2)), Pairing.of(np.array([0, 1, 1, 2, 2]), np.array([0, 0, 1, 1]))
     i, j, k = np.indices((5, 4, 2))
     P = np.zeros((40, 3 * 2 * 2))
     P[np.arange(40), np.ravel_multi_index((pairing.x[i], pairing.y[j], k), (3, 2, 2)).ravel()] = 1.0
     galerkin, ours = P.T @ to_csr(C).toarray() @ P, to_csr(coarsened(C, pairing)).toarray()
     column = np.arange(12) // 2
     lateral = column[:, None] != column
-    expected = np.where(lateral, 0.5, 1.0) * galerkin + np.diag(0.5 * np.where(lateral, galerkin, 0.0).sum(axis=1))
+    widths, (I, J) = (np.array([1, 2, 2]), np.array([2, 2])), np.unravel_index(column, (3, 2))
+    middles = 0.5 * (widths[0][I] + widths[0][I][:, None]) * (I != I[:, None])
+    middles += 0.5 * (widths[1][J] + widths[1][J][:, None]) * (J != J[:, None])
+    less = np.where(lateral, galerkin * (1.0 - 1.0 / np.where(lateral, middles, 1.0)), 0.0)
+    expected = galerkin - less + np.diag(less.sum(axis=1))
     np.testing.assert_allclose(ours, expected, rtol=1e-12, atol=1e-12 * np.abs(expected).max())
+
+
+def uniform_ties(nx, ny, along_x=1.0):
+    return np.full((nx - 1, ny), along_x), np.ones((nx, ny - 1))
+
+
+def test_no_pair_lies_astride_a_wall():
+    ties = uniform_ties(24, 22)
+    ties[0][4], ties[1][:, [10, 17]] = 1e-6, 1e-6  # after columns 4, 10 and 17
+    x, y = np.arange(24), np.arange(22)
+    for pairing in pairings(ties):
+        x, y = pairing.x[x], pairing.y[y]
+        walls = [x[4] < x[5], y[10] < y[11], y[17] < y[18]]
+        assert all(walls) or x[-1] * y[-1] < 16
+    assert (x[-1] + 1) * (y[-1] + 1) <= 16
+
+
+def test_only_the_axis_of_the_strong_ties_is_coarsened():
+    shapes = [pairing.shape for pairing in pairings(uniform_ties(16, 16, along_x=16.0))]
+    assert shapes == [(8, 16), (4, 16), (2, 8)]  # the ratio of the ties: 16, 4, 1
+
+
+def test_a_fault_of_one_cell_joins_one_side():
+    ties = uniform_ties(8, 8)
+    ties[0][2:4], ties[1][3] = 1e-6, 1e-7  # column 3
+    assert pairings(ties)[0].x.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
 
 
 def test_conjugate_gradients_and_gmres_find_the_same_solution():
@@ -82,6 +113,8 @@ HARD = {
     "seals": (lambda: sealed(SHAPE, 1e6), FLAT, 0.1),
     "seals of tall cells": (lambda: sealed(SHAPE, 1e8), TALL, 1.0),
     "a fault": (lambda: faulted(SHAPE), CUBES, 1.0),
+    "a fault after an odd number of columns, in tall cells": (lambda: faulted((17, 22, 16)), TALL, 1.0),
+    "faults along both axes": (lambda: cut_up(SHAPE), TALL, 1.0),
     "very rough rock": (lambda: lognormal(SHAPE, 3.0), TALL, 1.0),
 }
 

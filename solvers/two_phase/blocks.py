@@ -25,7 +25,6 @@ from refimpl import HaloExchange, Partition, Space, blocks, wire
 
 from .pairing import Pairing, Ties, firsts, pairings
 
-TWICE = 2  # multigrid levels from which the next one is visited twice
 MESSAGE = 2000  # cells that are relaxed in the time of the messages of one visit
 
 Rows = list[tuple[int, int]]  # (start, stop) of each block along an axis
@@ -138,7 +137,7 @@ def aligned(shape: Sequence[int], partition: Partition, coarsened: Sequence[Pair
 
 def visits(level: int) -> int:
     """How often a multigrid cycle comes to a level."""
-    return 2 ** min(level, TWICE)
+    return 2**level
 
 
 def _cost(rows: tuple[Rows, Rows], shape: Sequence[int], coarser: Sequence[Pairing], depth: int) -> float:

@@ -56,7 +56,7 @@ class Columns:
             self._solve.append(factor(part.transpose(1, 2, 3, 0)) if own.size else np.copy)
 
     def solve(self, colour: int, b: np.ndarray) -> np.ndarray:
-        """T^-1 b for the columns of one colour, (columns, height)."""
+        """T^-1 b for the columns of one colour, (columns, height). It may overwrite b."""
         return self._solve[colour](b.ravel()).reshape(b.shape)
 
     def couple(self, colour: int, x: np.ndarray) -> np.ndarray:
@@ -65,10 +65,10 @@ class Columns:
 
     def sweep(self, b: np.ndarray, x: np.ndarray | None = None) -> np.ndarray:
         """What one sweep, red before black, makes of x (by default 0): it starts from the black part."""
-        (red, black), b = self.own, b.reshape(self.shape)
-        rest, x = b[red] if x is None else b[red] - self.couple(RED, x), np.zeros(self.shape)
-        x[red] = self.solve(RED, rest)
-        x[black] = self.solve(BLACK, b[black] - self.couple(BLACK, x))
+        (red, black), b, start = self.own, b.reshape(self.shape), x
+        x = np.zeros(self.shape)
+        x[red] = self.solve(RED, b[red]) if start is None else self._relaxed(RED, b, start)
+        x[black] = self._relaxed(BLACK, b, x)
         return x.ravel()
 
     def remains(self, change: np.ndarray) -> np.ndarray:
@@ -80,9 +80,15 @@ class Columns:
     def sweep_back(self, b: np.ndarray, x: np.ndarray) -> np.ndarray:
         """What the mirrored sweep, black before red, makes of x: it starts from the red part."""
         (red, black), b, x = self.own, b.reshape(self.shape), x.reshape(self.shape).copy()
-        x[black] = self.solve(BLACK, b[black] - self.couple(BLACK, x))
-        x[red] = self.solve(RED, b[red] - self.couple(RED, x))
+        x[black] = self._relaxed(BLACK, b, x)
+        x[red] = self._relaxed(RED, b, x)
         return x.ravel()
+
+    def _relaxed(self, colour: int, b: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """The columns of one colour that solve A x = b where the others are those of x."""
+        rest = b[self.own[colour]]
+        rest -= self.couple(colour, x)
+        return self.solve(colour, rest)
 
     def _couplings(self, i: np.ndarray, j: np.ndarray) -> csr_matrix:
         """The pattern of A_rb or A_br for the columns (i, j), of one colour, in the extended block.
@@ -106,7 +112,7 @@ def _tridiagonal(C: np.ndarray) -> Solve:
     """The solution of columns one below the other, of coefficients (7, 1, 1, cells)."""
     above, centre, below = (C[direction, 0, 0] for direction in (ABOVE, CENTRE, BELOW))
     *factors, singular = lapack.dgttrf(above[1:], centre, below[:-1])
-    return _not_a_number if singular else lambda b: lapack.dgttrs(*factors, b)[0]
+    return _not_a_number if singular else lambda b: lapack.dgttrs(*factors, b, overwrite_b=True)[0]
 
 
 def _banded(C: np.ndarray) -> Solve:
@@ -119,7 +125,7 @@ def _banded(C: np.ndarray) -> Solve:
         bands[:, v, 2 * width + u - v] = C[CENTRE, u, v]
         bands[1:, v, 2 * width + u - v - m] = C[BELOW, u, v, :-1]
     lu, pivots, singular = lapack.dgbtrf(bands.reshape(m * cells, -1).T, width, width, overwrite_ab=True)
-    return _not_a_number if singular else lambda b: lapack.dgbtrs(lu, width, width, b, pivots)[0]
+    return _not_a_number if singular else lambda b: lapack.dgbtrs(lu, width, width, b, pivots, overwrite_b=True)[0]
 
 
 def _not_a_number(b: np.ndarray) -> np.ndarray:

@@ -17,13 +17,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 
 import numpy as np
+from scipy.sparse import csr_matrix
 
 FEWEST_COLUMNS = 16  # so few need not be coarsened
-WEAK = 0.1  # of the strongest tie of each of its columns: a tie below that of both
-WALL = 0.5  # share of weak ties in a plane that is a wall
+WEAK = 0.3  # of the strongest tie of each of its columns: a tie below that of both
+WALL = 0.3  # share of weak ties in a plane that is a wall
 SLOWEST = 0.75  # share of the columns that may be left; otherwise walls are overlooked
 
 Ties = tuple[np.ndarray, np.ndarray]  # (nx - 1, ny) along x, (nx, ny - 1) along y
@@ -32,10 +34,20 @@ Box = Sequence[tuple[int, int]]
 
 @dataclass(frozen=True)
 class Pairing:
-    """The columns at the places (i, j) become part of the coarse one at (x[i], y[j])."""
+    """The columns at the places (i, j) become part of the coarse one at (x[i], y[j]).
+
+    ``shares``, (2, places) along x and along y: the part of a link from there to the coarse column before, and after, that
+    goes into the coarse link.
+    """
 
     x: np.ndarray
     y: np.ndarray
+    shares: tuple[np.ndarray, np.ndarray]
+
+    @classmethod
+    def of(cls, x: np.ndarray, y: np.ndarray) -> Pairing:
+        """That of a whole grid."""
+        return cls(x, y, (_shares(x), _shares(y)))
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -44,16 +56,30 @@ class Pairing:
 
     def within(self, box: Box) -> Pairing:
         """That of the columns in ``box``, (start, stop) along x and along y, where it cuts no coarse one."""
-        x, y = (places[start:stop] for places, (start, stop) in zip((self.x, self.y), box, strict=False))
-        return Pairing(x - x[:1], y - y[:1])
+        i, j = (slice(start, stop) for start, stop in box[:2])
+        x, y = self.x[i], self.y[j]
+        return Pairing(x - x[:1], y - y[:1], (self.shares[0][:, i], self.shares[1][:, j]))
+
+    @cached_property
+    def copies(self) -> csr_matrix:
+        """(columns, coarse columns): 1 where a column is part of a coarse one."""
+        part_of = (self.x[:, None] * self.shape[1] + self.y).ravel()
+        return csr_matrix(
+            (np.ones(part_of.size), part_of, np.arange(part_of.size + 1)), (part_of.size, prod(self.shape))
+        )
+
+    @cached_property
+    def sums(self) -> csr_matrix:
+        """Its transpose."""
+        return self.copies.T.tocsr()
 
     def copied(self, x: np.ndarray) -> np.ndarray:
-        """Coarse columns (along x, along y, ..) -> fine ones: copies."""
-        return x[self.x][:, self.y]
+        """(coarse columns along x, along y, layers) -> the same for the columns: copies."""
+        return (self.copies @ x.reshape(prod(self.shape), x.shape[2])).reshape(self.x.size, self.y.size, x.shape[2])
 
     def summed(self, y: np.ndarray) -> np.ndarray:
-        """Fine columns (along x, along y, ..) -> coarse ones: sums."""
-        return summed(summed(y, self.x, 0), self.y, 1)
+        """(columns along x, along y, layers) -> the same for the coarse columns: sums."""
+        return (self.sums @ y.reshape(self.x.size * self.y.size, y.shape[2])).reshape(*self.shape, y.shape[2])
 
 
 def pairings(ties: Ties) -> list[Pairing]:
@@ -61,11 +87,10 @@ def pairings(ties: Ties) -> list[Pairing]:
     shape = len(ties[1]), len(ties[0].T)
     if prod(shape) <= FEWEST_COLUMNS:
         return []
-    pairing = Pairing(*(pairs(walls) for walls in _walls(*ties)))
+    pairing = Pairing.of(*(pairs(walls) for walls in _walls(*ties)))
     if prod(pairing.shape) > SLOWEST * prod(shape):
-        pairing = Pairing(*(np.arange(n) // 2 for n in shape))
-    x, y = pairing.x, pairing.y
-    return [pairing, *pairings((summed(ties[0][np.diff(x) > 0], y, 1), summed(ties[1][:, np.diff(y) > 0], x, 0)))]
+        pairing = Pairing.of(*(np.arange(n) // 2 for n in shape))
+    return [pairing, *pairings(_coarser(ties, pairing))]
 
 
 def firsts(places: np.ndarray) -> np.ndarray:
@@ -81,6 +106,20 @@ def lasts(places: np.ndarray) -> np.ndarray:
 def summed(a: np.ndarray, places: np.ndarray, axis: int) -> np.ndarray:
     """The sums of what has the same coarse place along an axis."""
     return np.add.reduceat(a, firsts(places), axis=axis)
+
+
+def _shares(places: np.ndarray) -> np.ndarray:
+    """Copies steepen what lies between the middles of two coarse columns to one step: 1 over the columns between them."""
+    widths = np.bincount(places)
+    before, after = (widths[(places + step) % widths.size] for step in (-1, 1))
+    return 2.0 / (widths[places] + np.stack([before, after]))
+
+
+def _coarser(ties: Ties, pairing: Pairing) -> Ties:
+    """The ties of the coarse columns."""
+    (x, y), (along_x, along_y) = ties, (share[1] for share in pairing.shares)
+    x, y = x * along_x[:-1, None], y * along_y[:-1]
+    return summed(x[np.diff(pairing.x) > 0], pairing.y, 1), summed(y[:, np.diff(pairing.y) > 0], pairing.x, 0)
 
 
 def pairs(walls: np.ndarray) -> np.ndarray:

@@ -3,8 +3,9 @@
 Definition   C[d], (m, m, cells), holds the block [row, column] of m unknowns that couples each cell with its neighbour in
              direction d; 0 where there is none. ABOVE is k - 1, BELOW k + 1, WEST i - 1, EAST i + 1, SOUTH j - 1, NORTH j + 1.
 Coarsening   Columns become one (see ``pairing``); layers stay. A coarse coefficient is the sum of the fine ones it stands for
-             (Galerkin, with copies up and sums down), but those that link neighbouring coarse columns count half, and the
-             other half goes to the centre: sums of copies overestimate lateral links by the factor 2.
+             (Galerkin, with copies up and sums down), but of those that link neighbouring coarse columns only a share counts,
+             and the rest goes to the centre: copies make one steep step of what is a slope over the columns between the two
+             middles, so that sums overestimate the link by their number, 2 between pairs, 1 between single columns.
 Reference    Braess (1995), Towards algebraic multigrid for elliptic problems: the over-correction of constant transfers.
 """
 
@@ -46,9 +47,11 @@ def coarsened(C: np.ndarray, pairing: Pairing) -> np.ndarray:
     """The coefficients (7, nx, ny, nz) of one unknown on the next coarser grid."""
     coarse, centre = np.empty((7, *pairing.shape, C.shape[3])), C[CENTRE].copy()
     for direction in (WEST, SOUTH, NORTH, EAST):
+        after = int(direction in (NORTH, EAST))
         axis, along, across = (1, pairing.y, pairing.x) if direction in (SOUTH, NORTH) else (0, pairing.x, pairing.y)
-        rim = (firsts if direction in (WEST, SOUTH) else lasts)(along)  # from where links lead to another coarse column
-        links = 0.5 * C[direction].take(rim, axis)
+        rim = (lasts if after else firsts)(along)  # from where links lead to another coarse column
+        share = pairing.shares[axis][after, rim].reshape(-1, *(1,) * (2 - axis))
+        links = share * C[direction].take(rim, axis)
         centre += C[direction]
         centre[(slice(None),) * axis + (rim,)] -= links
         coarse[direction] = summed(links, across, 1 - axis)
