@@ -115,6 +115,7 @@ HARD = {
     "a fault": (lambda: faulted(SHAPE), CUBES, 1.0),
     "a fault after an odd number of columns, in tall cells": (lambda: faulted((17, 22, 16)), TALL, 1.0),
     "faults along both axes": (lambda: cut_up(SHAPE), TALL, 1.0),
+    "long cells": (lambda: faulted(SHAPE), (200.0, 10.0, 10.0), 1.0),
     "very rough rock": (lambda: lognormal(SHAPE, 3.0), TALL, 1.0),
 }
 

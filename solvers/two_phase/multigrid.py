@@ -9,7 +9,7 @@ Cycle        Every coarser grid is visited twice, the second time from what the 
              and below 1 while the eigenvalues of M A are below 2 / FURTHER.
 Ranks        Pairs are those of the whole grid, and blocks are cut so that a pair is on one rank. When they can no longer be,
              every rank gathers the coarse grid and goes on with all of it, as if it were alone.
-Result       8 to 12 iterations of a Krylov method for contrasts of permeability from 1 to 1e8, with seals one cell thick or
+Result       8 to 14 iterations of a Krylov method for contrasts of permeability from 1 to 1e8, with seals one cell thick or
              faults; more in the roughest rock, and where a fault runs aslant: see ``validate_two_phase``.
 """
 
