@@ -10,7 +10,7 @@ from theorems import GRIDS, library_or_skip, relative, same_text, whole
 
 import refimpl as ri
 from refimpl import wire
-from refimpl.models import FNO, dfno_weights, load_dfno
+from refimpl.models import FNO, dfno_weights, load_dfno, load_neural_operator
 from refimpl.partition import blocks
 
 DFNO = Path(__file__).resolve().parents[1] / "../shared/data/dfno_small_float64.npz"
@@ -154,4 +154,11 @@ def test_what_does_not_fit_is_refused_by_all_ranks_alike(team):
         "nor axis 3, got (1, 1, 1, 2, 1)": lambda: dfno_weights([], (2, 2, 2), (1, 1, 1, 2, 1)),
     }.items():
         assert text in same_text(team, call)
+    expected = {
+        "load_neural_operator: expected a NeuralOperator, got FNO": F,
+        "load_dfno: expected an FNO, got ChannelMLP": F.layers["lift"],
+    }
+    for text, layer in expected.items():
+        load = load_dfno if "dfno" in text else load_neural_operator
+        assert text in same_text(team, lambda load=load, layer=layer: load(layer, {}), kind=TypeError)
     assert "nowhere.pt" in same_text(team, lambda: load_dfno(F, "nowhere.pt"), kind=(RuntimeError, OSError))

@@ -2,8 +2,8 @@
 
 pressure   conjugate gradients with one multigrid cycle to 1e-8, set-up included, in sand with seals of one cell, a million
            times tighter; one rank, one thread. Target: twice as fast as pyamg.
-pyamg      the classical method (Ruge and Stueben), as shipped, inside conjugate gradients. It is the better of its methods here:
-           smoothed aggregation took 93 times our time (version 5.4.1, 3 rounds).
+pyamg      the classical method (Ruge and Stueben), as shipped, inside conjugate gradients. It is the better of its methods
+           here: smoothed aggregation took 93 times our time (version 5.4.1, 3 rounds).
 OPM Flow   two injections into lognormal rock between aquifers, 23 steps in a year and a half, by the same equations, to the
            same tolerances of Newton's method and of the linear solver, on one thread: CPU time for a cell in a Newton
            iteration, all of a run divided by its iterations. Flow with each of two linear solvers, less the time in which it

@@ -7,7 +7,9 @@ from math import prod
 
 import numpy as np
 
-TILE = 1 << 17  # numbers of a tile
+TILE = (
+    1 << 17
+)  # numbers of a tile; smaller ones pay for Python's calls, and of 2^14 to 2^18 none is faster by more than noise
 
 
 def tiles(batch: int, rows: int, width: int) -> Iterator[tuple[int, slice]]:

@@ -34,8 +34,10 @@ def load_dfno(model: FNO, states: Source | Sequence[Source], grid: Sequence[int]
     """Give ``model`` the weights of a state dict of dfno, or of one for each rank of its ``grid``; collective.
 
     A state is a dict of arrays or a ``.pt`` file, and counts on rank 0. Raises on all ranks: ValueError where names, shapes or
-    the grid do not fit; OSError where a file cannot be read; RuntimeError where it needs torch.
+    the grid do not fit; OSError where a file cannot be read; RuntimeError where it needs torch; TypeError for another model.
     """
+    if not isinstance(model, FNO):
+        raise TypeError(f"load_dfno: expected an FNO, got {type(model).__name__}")
     comm = model.domain.comm
     kept = model.parameter_spaces["block0.spectral.R"].shape[:-2]
     modes = (*(k // 2 for k in kept[:-1]), kept[-1])

@@ -56,8 +56,10 @@ def load_neural_operator(model: NeuralOperator, state: StateDict | str | Path) -
     """Give ``model`` the weights of a state dict of neuraloperator's FNO, which counts on rank 0; collective.
 
     The state is a dict of arrays, or a ``.pt`` file. Raises on all ranks: ValueError where names or shapes do not fit; OSError
-    where the file cannot be read; RuntimeError where it needs torch.
+    where the file cannot be read; RuntimeError where it needs torch; TypeError for another model.
     """
+    if not isinstance(model, NeuralOperator):
+        raise TypeError(f"load_neural_operator: expected a NeuralOperator, got {type(model).__name__}")
     comm = model.domain.comm
     weights = lambda: used(model, neural_operator_weights(state))
     model.load_state(wire.together(comm, lambda: weights() if comm.rank == 0 else None))
