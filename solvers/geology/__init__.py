@@ -2,6 +2,7 @@
 
 ``surface``  the top surface: synthetic, or read from a file; random patches of it
 ``layers``   permeability and porosity: log-normal sands, nearly impermeable seals, feeders through the seals
+``smooth``   smooth random fields as a linear map, for inversion
 ``wells``    random injection wells near the bottom
 
 Every draw takes a ``numpy.random.Generator``, so a model is a function of the seed behind it. Arrays are (nx, ny) or
@@ -9,6 +10,7 @@ Every draw takes a ``numpy.random.Generator``, so a model is a function of the s
 """
 
 from .layers import FEWEST_LAYERS, MILLIDARCY, Layers, correlated_field, draw_layers
+from .smooth import Smooth
 from .surface import check_patch, load_top, random_patch, synthetic_top
 from .wells import draw_injectors
 
@@ -16,6 +18,7 @@ __all__ = [
     "FEWEST_LAYERS",
     "MILLIDARCY",
     "Layers",
+    "Smooth",
     "check_patch",
     "correlated_field",
     "draw_layers",

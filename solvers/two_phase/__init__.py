@@ -5,7 +5,7 @@ Pages, in the order to read them
     equations       ``phases``, ``injection``, ``assembly``
     solution        ``newton``, ``linear``, ``multigrid``, ``prolongation``, ``columns``, ``stencil``, ``whole``, ``krylov``,
                     ``control``, ``simulate``
-    derivatives     ``sensitivity``, ``transposed``, ``properties``, ``history`` (a run as a layer), ``in_place``
+    derivatives     ``sensitivity``, ``transposed``, ``properties``, ``history`` (a run as a layer), ``in_place``, ``plumes``
     on many ranks   ``blocks``, ``sums``
     what is shown   ``files``, ``pictures``
     a test          ``buckley_leverett``
@@ -28,6 +28,7 @@ from .history import steps_of as steps_of
 from .in_place import InPlace as InPlace
 from .pictures import plot as plot
 from .pictures import write_vtk as write_vtk
+from .plumes import Plumes as Plumes
 from .reservoir import Reservoir as Reservoir
 from .reservoir import Rock as Rock
 from .reservoir import State as State
