@@ -142,6 +142,17 @@ def test_chapter_12_learns_the_same_on_two_ranks_as_on_one(weave, tmp_path, monk
     assert re.search(r"% of 20 unseen images are read right(.|\n)*FAILED(.|\n)*kernel=2,", text)
 
 
+def test_chapter_30_walks_downhill_and_finds_its_planted_bug(weave, tmp_path, monkeypatch):
+    monkeypatch.setenv("INVERSION", "11 2 1 2")  # cells along a side, runs, steps of training, iterations
+    done = weave(ROOT / "tutorials" / "30_inversion.py", ranks=1)  # on two it takes thrice as long
+    assert done.returncode == 0, done.stderr
+    text = printed(tmp_path / "30_inversion.md")
+    first, last = map(float, re.search(r"by the simulator: misfit (\S+) % -> (\S+) %", text).groups())
+    floor = float(re.search(r"truth: misfit (\S+) %", text).group(1))
+    assert floor < last < 0.6 * first and "by the network: misfit" in text
+    assert re.search(r"rank 0: AssertionError(.|\n)*frames=2,", text)
+
+
 def test_no_chapter_is_long():
     for chapter in (ROOT / "tutorials").glob("[0-9]*.py"):
         assert len(chapter.read_text().splitlines()) < 150, f"{chapter.name} has 150 lines or more"
