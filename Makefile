@@ -4,7 +4,7 @@ BIN    := .venv/bin
 RANKS  ?= 6
 SIZES  ?= 1,2,3,4,6
 OUT    ?= report
-BENCH  ?= startup convolution movement misuse fno scaling navier_stokes two_phase
+BENCH  ?= startup convolution movement misuse fno scaling dfno navier_stokes two_phase
 CORES  := $(shell nproc 2>/dev/null || echo 1)
 # where ranks outnumber cores, a waiting rank must give way
 yield   = $(shell test $(1) -gt $(CORES) && echo MPIR_CVAR_POLLS_BEFORE_YIELD=1 MPIR_CVAR_ENABLE_HEAVY_YIELD=1)
@@ -74,12 +74,12 @@ MEASURE := $(CLEAN) -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE
 	.venv-bench/bin/python -m pip install --quiet mpi4py-fft || echo "without mpi4py-fft: it needs FFTW's headers and a compiler"
 	@touch $@
 
-bench: .venv-bench/ready  ## against the peers, to bench/*.md; BENCH=movement for one of movement, convolution, startup, misuse, fno, scaling, navier_stokes, two_phase
+bench: .venv-bench/ready  ## against the peers, to bench/*.md; BENCH=movement for one of movement, convolution, startup, misuse, fno, scaling, dfno, navier_stokes, two_phase
 	@mkdir -p bench
 	@for name in $(BENCH); do $(MAKE) --no-print-directory bench-$$name || exit 1; done
 
-bench-movement:
-	$(foreach n,1 2 4,$(MEASURE) $(call yield,$(n)) .venv-bench/bin/mpiexec -n $(n) .venv-bench/bin/python benchmarks/movement.py $(ARGS) > bench/movement-$(n).md &&) cat bench/movement-*.md
+bench-movement bench-dfno: bench-%:
+	$(foreach n,1 2 4,$(MEASURE) $(call yield,$(n)) .venv-bench/bin/mpiexec -n $(n) .venv-bench/bin/python benchmarks/$*.py $(ARGS) > bench/$*-$(n).md &&) cat bench/$*-*.md
 
 bench-convolution bench-startup bench-fno: bench-%:
 	$(MEASURE) .venv-bench/bin/python benchmarks/$*.py $(ARGS) > bench/$*.md && cat bench/$*.md

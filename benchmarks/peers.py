@@ -120,14 +120,21 @@ FILES = {
 }
 
 
+def checkout(variable: str, package: str) -> None:
+    """Put the package's checkout, which an environment variable names, first on the path. ImportError where there is none."""
+    source = os.environ.get(variable)
+    if not source:
+        raise ImportError(f"{variable} names no checkout")
+    folders = [f for f in (source, os.path.join(source, "src")) if os.path.isdir(os.path.join(f, package))]
+    if not folders:
+        raise ImportError(f"no package {package} in {source}")
+    if folders[0] not in sys.path:
+        sys.path.insert(0, folders[0])
+
+
 def distdl() -> Any:
     """The package from DISTDL_SRC with its NumPy back end. ImportError where there is none."""
-    source = os.environ.get("DISTDL_SRC")
-    if not source:
-        raise ImportError("DISTDL_SRC names no checkout")
-    for folder in (source, os.path.join(source, "src")):
-        if os.path.isdir(os.path.join(folder, "distdl")) and folder not in sys.path:
-            sys.path.insert(0, folder)
+    checkout("DISTDL_SRC", "distdl")
     for name, kind in (("int", int), ("bool", bool), ("float", float), ("bool8", np.bool_)):
         if not hasattr(np, name):
             setattr(np, name, kind)
