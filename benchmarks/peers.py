@@ -173,7 +173,7 @@ def layer_pair(layer: Callable, x: np.ndarray, y: np.ndarray, pad: list[int] | N
     def work() -> tuple[np.ndarray, np.ndarray]:
         out = layer(torch.nn.functional.pad(tx, pad) if pad else tx)
         (dx,) = torch.autograd.grad(out, tx, ty.reshape(out.shape))
-        return out.detach().numpy(), dx.numpy()
+        return out.detach().numpy(), dx.detach().numpy()
 
     return work
 
