@@ -197,10 +197,16 @@ def distdl_repartition(T: ri.Repartition, x: np.ndarray, y: np.ndarray) -> Pair:
     """DistDL's repartition between two grids."""
     X, Y = T.domain, T.range
     grids = [tuple(prod(Z.partition.shape[g] for g in cut) for cut in Z.cuts) for Z in (X, Y)]
-    P_x, P_y = (distdl_grid(X.comm, grid) for grid in grids)
+    P_x, P_y = (distdl_grid(X.comm, grid, ranks_along(Z)) for grid, Z in zip(grids, (X, Y), strict=True))
     from distdl.nn.repartition import Repartition
 
     return layer_pair(Repartition(P_x, P_y), x, y)
+
+
+def ranks_along(Z: ri.Space) -> tuple[int, ...]:
+    """The ranks in the order of their blocks, the last tensor axis fastest: of a grid all of whose axes cut."""
+    order = [g for cut in Z.cuts for g in cut]
+    return tuple(np.arange(Z.partition.size).reshape(Z.partition.shape).transpose(order).ravel().tolist())
 
 
 def distdl_collective(kind: str, comm: MPI.Comm, x: np.ndarray, y: np.ndarray) -> Pair:
