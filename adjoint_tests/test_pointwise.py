@@ -69,6 +69,9 @@ def test_gelu_in_float32_is_within_2e_7_of_the_exact():
     wide = x.astype("float64")
     assert np.max(np.abs(y - exact_gelu(wide)) / np.maximum(np.abs(wide), 1)) < 2e-7
     assert np.max(np.abs(slope - exact_slope(wide))) < 2.1e-7
+    small = np.geomspace(1e-6, 1, 200_000, dtype="float32")
+    for near in (small, -small):
+        assert np.max(np.abs(gelu(near) / exact_gelu(near.astype("float64")) - 1)) < 4e-7
     assert np.array_equal(gelu(x), y) and np.array_equal(gelu_slope(x), slope) and y.dtype == slope.dtype == np.float32
 
 
