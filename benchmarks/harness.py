@@ -107,7 +107,7 @@ def _row(case: Case, times: dict[str, np.ndarray]) -> str:
         verdict = "" if target is None else f" (target {target:g}: {'met' if wall >= target else 'missed'})"
         cells += [_spread(times[peer][:, 0]), f"**{wall:.2f}** [{low:.2f}, {high:.2f}], CPU {cpu:.2f}{verdict}"]
     if "copy" in times:
-        cells.append(f"{np.median(times['copy'][:, 0] / times[ours][:, 0]):.2f}")
+        cells.append(f"{np.median(times['copy'][:, 0] / times[ours][:, 0]):.2g}")
     return "| " + " | ".join([*cells, case.note]) + " |"
 
 
