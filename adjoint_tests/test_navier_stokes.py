@@ -142,7 +142,7 @@ def test_a_divergence_whose_adjoint_forgets_the_layers_of_others_is_found(team):
 @pytest.mark.parametrize("walls", [(False, False, False), (True, False, True)])
 def test_the_tendency_and_its_tangent_and_adjoint(walls):
     mesh = Mesh((5, 4, 3), (1.0, 2.0, 0.7), walls)
-    V = mesh.vectors(mesh.scalars(wire.world(), (1, 1, 1)))
+    V = mesh.vectors(mesh.scalars(wire.mpi().COMM_SELF, (1, 1, 1)))
     W = Ghosts(V, mesh).range
     N = Tendency(W, V, mesh)
     w, dw, dN = W.random(1), W.random(2), V.random(3)
@@ -265,7 +265,7 @@ def test_on_any_grid_of_ranks_it_is_the_run_of_one(team, flow):
 
 
 def test_the_gradient_with_respect_to_the_ball_is_that_of_its_fraction():
-    V = BALL.mesh.vectors(BALL.mesh.scalars(wire.world(), (1, 1, 1)))
+    V = BALL.mesh.vectors(BALL.mesh.scalars(wire.mpi().COMM_SELF, (1, 1, 1)))
     chi, ball, dball, d = Fraction(V, BALL.mesh), np.array([0.93, 0.81, 0.72, 0.33]), np.arange(1.0, 5.0), V.random(1)
     _, tangent, adjoint = chi.derivative(ball)
     assert np.vdot(tangent(dball), d) == pytest.approx(np.vdot(dball, adjoint(d)), rel=1e-12)
