@@ -5,7 +5,7 @@ Spaces       Coarse columns -> fine columns, cut alike.
 Adjoint      (P* y)[I, J] = the sum of y[i, j] over X(i) = I, Y(j) = J: the restriction of a residual.
 Why          P is a 0/1 matrix with one 1 a row; its transpose sums.
 Cost         No messages: blocks cut no coarse column.
-Trap         A restriction that is not exactly P* makes the V-cycle unsymmetric, and conjugate gradients stall.
+Trap         A restriction that is not exactly P* makes the cycle unsymmetric, and conjugate gradients stall.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Definition   The two stages of CPR (``linear``), for J^T. Its unknowns belong to the rows of J, brine and CO2 of each cell, and
              its rows to the unknowns p and S.
              1  pressure   J's pressure matrix adds the brine and CO2 rows, and takes the columns of p. Its transpose takes the
-                           rows of p and gives both unknowns of a cell the same: one V-cycle for the transposed coefficients
+                           rows of p and gives both unknowns of a cell the same: one cycle for the transposed coefficients
              2  columns    one red-black sweep over the columns of J^T, on what stage 1 left
 Wells        are eliminated first, as in CPR; what was J's column of a well is the row of its unknown.
 Units        Rows of p are 1/Pa, those of S are not. So that a residual has one unit, those of p are multiplied by the pressure
