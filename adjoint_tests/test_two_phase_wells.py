@@ -212,6 +212,7 @@ def test_wells_and_the_iterative_solver_make_the_same_run_as_elimination(monkeyp
 
 WRONG = {
     "no rate and no limit": (lambda: Injector((0, 0), (0, 1), np.inf), "without a limit bhp"),
+    "half a cell": (lambda: Injector((1.5, 0), (0, 1), 1e-3), r"whole numbers .*got \(1.5, 0\)"),
     "limit of zero": (lambda: Injector((0, 0), (0, 1), 1e-3, bhp=0.0), "bhp > 0 in Pa, got 0.0"),
     "limit not a number": (lambda: Producer((0, 0), (0, 1), np.nan), "bhp > 0 in Pa, got nan"),
     "producer without pressure": (lambda: Producer((0, 0), (0, 1), np.inf), "finite, got inf"),

@@ -93,9 +93,11 @@ def _check(well: Well) -> None:
     name = type(well).__name__
     for key in ("cell", "layers", "rate"):
         object.__setattr__(well, key, plain(getattr(well, key)))
-    if len(well.cell) != 2 or len(well.layers) != 2 or well.layers[0] >= well.layers[1]:
+    whole = all(isinstance(n, int) for n in (*well.cell, *well.layers))
+    if not whole or len(well.cell) != 2 or len(well.layers) != 2 or well.layers[0] >= well.layers[1]:
         raise ValueError(
-            f"{name}: expected cell (i, j) and layers (k0, k1) with k0 < k1, got {well.cell} and {well.layers}"
+            f"{name}: expected cell (i, j) and layers (k0, k1), whole numbers with k0 < k1, got {well.cell} and "
+            f"{well.layers}"
         )
     rows = schedule(well)
     if not rows or not all(len(row) == 2 for row in rows):
