@@ -124,7 +124,10 @@ class Flow:
         if not all(map(isfinite, numbers)) or not (
             0.0 <= self.viscosity < float("inf") and 0.0 < self.end < float("inf")
         ):
-            raise ValueError("Flow: expected finite velocities and forces, a viscosity >= 0 and an end > 0")
+            raise ValueError(
+                "Flow: expected finite velocities and forces, a viscosity >= 0 and an end > 0, got "
+                f"{numbers}, {self.viscosity} and {self.end}"
+            )
         if not (isinstance(self.frames, int) and isinstance(self.steps, int) and self.frames >= 1 and self.steps >= 0):
             raise ValueError(f"Flow: expected frames >= 1 and steps >= 0, got {self.frames} and {self.steps}")
         ball, h = self.ball, max(self.mesh.spacing)

@@ -85,8 +85,13 @@ def steps_per_frame(flow: Flow) -> int:
     if flow.steps:
         return flow.steps
     longest = longest_step(flow.scheme, SAFETY * flow.rate, flow.viscosity, flow.mesh.spacing)
-    if longest < 1e-9 * flow.end:
+    if longest == 0.0:
         raise ValueError(f"simulate: no step of {flow.scheme} is stable at a viscosity of {flow.viscosity}; take rk3")
+    if longest < 1e-9 * flow.end:
+        raise ValueError(
+            f"simulate: at a viscosity of {flow.viscosity:g} m2/s and the speeds that are given, steps of at most "
+            f"{longest:.3g} s are stable, and the end is at {flow.end:g} s; are all numbers in m and s?"
+        )
     return max(1, ceil(flow.end / flow.frames / longest))
 
 

@@ -129,7 +129,7 @@ def _checked_times(times: Sequence[float]) -> np.ndarray:
     reports = np.asarray(times, dtype=float)
     increasing = reports.ndim == 1 and bool((np.diff(reports, prepend=0.0) > 0.0).all())
     if not increasing or reports.size == 0 or reports[-1] == np.inf:
-        raise ValueError("simulate: expected report times in s, increasing, the first above 0")
+        raise ValueError(f"simulate: expected report times in s, finite, increasing, the first above 0, got {reports}")
     return reports
 
 
