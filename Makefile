@@ -4,7 +4,7 @@ BIN    := .venv/bin
 RANKS  ?= 6
 SIZES  ?= 1,2,3,4,6
 OUT    ?= report
-BENCH  ?= startup convolution movement misuse fno scaling dfno navier_stokes two_phase
+BENCH  ?= startup convolution movement misuse fno scaling dfno navier_stokes two_phase whole_field
 CORES  := $(shell nproc 2>/dev/null || echo 1)
 # where ranks outnumber cores, a waiting rank must give way
 yield   = $(shell test $(1) -gt $(CORES) && echo MPIR_CVAR_POLLS_BEFORE_YIELD=1 MPIR_CVAR_ENABLE_HEAVY_YIELD=1)
@@ -74,15 +74,24 @@ MEASURE := $(CLEAN) -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE
 	.venv-bench/bin/python -m pip install --quiet mpi4py-fft || echo "without mpi4py-fft: it needs FFTW's headers and a compiler"
 	@touch $@
 
-bench: .venv-bench/ready  ## against the peers, to bench/*.md; BENCH=movement for one of movement, convolution, startup, misuse, fno, scaling, dfno, navier_stokes, two_phase
+bench: .venv-bench/ready  ## against the peers, to bench/*.md; BENCH=movement for one of movement, convolution, startup, misuse, fno, scaling, dfno, navier_stokes, two_phase, whole_field
 	@mkdir -p bench
 	@for name in $(BENCH); do $(MAKE) --no-print-directory bench-$$name || exit 1; done
 
 bench-movement bench-dfno: bench-%:
 	$(foreach n,1 2 4,$(MEASURE) $(call yield,$(n)) .venv-bench/bin/mpiexec -n $(n) .venv-bench/bin/python benchmarks/$*.py $(ARGS) > bench/$*-$(n).md &&) cat bench/$*-*.md
 
-bench-convolution bench-startup bench-fno: bench-%:
+bench-convolution bench-startup: bench-%:
 	$(MEASURE) .venv-bench/bin/python benchmarks/$*.py $(ARGS) > bench/$*.md && cat bench/$*.md
+
+# with one thread and two, each with malloc as it comes and, "tuned", without page faults for large arrays
+TUNED := MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=100000000000
+bench-fno:
+	$(foreach t,1 2,$(MEASURE) .venv-bench/bin/python benchmarks/fno.py --threads $(t) $(ARGS) > bench/fno-$(t).md && \
+	$(MEASURE) $(TUNED) .venv-bench/bin/python benchmarks/fno.py --threads $(t) $(ARGS) > bench/fno-$(t)-tuned.md &&) cat bench/fno-*.md
+
+bench-whole_field:
+	$(foreach what,pressure injection,$(MEASURE) .venv-bench/bin/python benchmarks/whole_field.py $(what) > bench/whole_field-$(what).md &&) cat bench/whole_field-*.md
 
 bench-scaling:
 	$(MEASURE) .venv-bench/bin/mpiexec -n 2 .venv-bench/bin/python benchmarks/scaling.py $(ARGS) > bench/scaling.md && cat bench/scaling.md
