@@ -6,8 +6,10 @@ neither taken by NumPy nor mixed with what is elsewhere.
 """
 
 import re
+import sys
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 
 import array_api_strict as strict
 import numpy as np
@@ -53,12 +55,107 @@ def test_every_operator_gives_the_numbers_of_its_twin_on_numpy_in_the_library_of
     where, twins = chosen(team, library), every_operator(team)
     guard(*where, monkeypatch)
     for (name, _, A, exact, chain), (_, _, twin, *_) in zip(every_operator(team), twins, strict=True):
-        for B, other in ((A, twin), (A.H, twin.H)):
-            y, expected = (C.forward(C.domain.random(3, copies="independent")) for C in (B, other))
-            assert_block_of(B.range, y)
-            gap = other.range.norm(combine(lambda a, b: arrays.to_host(a) - b, other.range, y, expected))
-            assert gap <= 1e-13 * other.range.norm(expected), name
+        assert_twins(A, twin, name)
         assert dot_test(A, exact=exact, chain=chain), name
+
+
+def assert_twins(A, twin, name):
+    """A and A* give the numbers of ``twin`` on NumPy, as blocks of their spaces."""
+    for B, other in ((A, twin), (A.H, twin.H)):
+        y, expected = (C.forward(C.domain.random(3, copies="independent")) for C in (B, other))
+        assert_block_of(B.range, y)
+        gap = other.range.norm(combine(lambda a, b: arrays.to_host(a) - b, other.range, y, expected))
+        assert gap <= 1e-13 * other.range.norm(expected), name
+
+
+class OnGPU(np.lib.mixins.NDArrayOperatorsMixin):
+    """What stands for an array of CuPy: NumPy neither converts it nor mixes it with its own arrays, and it gives MPI no memory
+    that work is still being done on."""
+
+    busy = False
+
+    def __init__(self, held, base=None):
+        self.held, self.base, self.device = held, base, self
+        self.shape, self.dtype, self.size, self.nbytes, self.flags = (
+            getattr(held, name) for name in ("shape", "dtype", "size", "nbytes", "flags")
+        )
+
+    def synchronize(self):
+        OnGPU.busy = False
+
+    def __dlpack__(self, **how):
+        assert not (OnGPU.busy and sys._getframe(1).f_globals["__name__"] == "refimpl.wire")
+        return self.held.__dlpack__(**how)
+
+    def __dlpack_device__(self):
+        return self.held.__dlpack_device__()
+
+    def __array__(self, *args, **options):
+        raise TypeError("implicit conversion to a NumPy array is not allowed")
+
+    def __array_ufunc__(self, function, method, *inputs, out=(), **options):
+        assert method == "__call__" and not any(isinstance(x, np.ndarray) and x.ndim for x in (*inputs, *out))
+        OnGPU.busy, (inputs, out) = True, ([getattr(x, "held", x) for x in xs] for xs in (inputs, out))
+        return OnGPU(function(*inputs, **options, **({"out": tuple(out)} if out else {})))
+
+    def __array_function__(self, function, types, args, options):
+        assert set(types) == {OnGPU}
+        OnGPU.busy = True
+        return OnGPU(function(*(getattr(a, "held", a) for a in args), **options))
+
+    def __getitem__(self, where):
+        return OnGPU(self.held[where], self if self.base is None else self.base)
+
+    def __setitem__(self, where, part):
+        OnGPU.busy, self.held[where] = True, getattr(part, "held", part)
+
+    def __len__(self):
+        return len(self.held)
+
+    def ravel(self):  # a copy where it is not in one piece
+        return self.reshape(-1) if self.flags.c_contiguous else OnGPU(self.held.ravel())
+
+    def reshape(self, *shape):
+        return OnGPU(self.held.reshape(*shape), self.base)
+
+    def copy(self):
+        return OnGPU(self.held.copy())
+
+
+def test_messages_between_gpus_carry_the_numbers_of_messages_between_hosts(team, monkeypatch):
+    twins, staged = list(verify.movements(team)), []
+    guard(strict, None, monkeypatch)
+    monkeypatch.setattr(arrays, "on_gpu", lambda x: OnGPU(arrays.to_host(x).copy()))
+    monkeypatch.setattr(OnGPU, "get", lambda x: staged.append(x), raising=False)
+    for (name, _, A, exact, chain), (_, _, twin, *_) in zip(verify.movements(team), twins, strict=True):
+        assert_twins(A, twin, name)
+        assert dot_test(A, exact=exact, chain=chain), name
+    assert not staged
+
+
+def test_work_on_a_gpu_that_is_not_waited_for_is_found(team, monkeypatch):
+    guard(strict, None, monkeypatch)
+    monkeypatch.setattr(arrays, "on_gpu", lambda x: OnGPU(arrays.to_host(x) + 0))
+    monkeypatch.setattr(wire, "settle", lambda *blocks: setattr(OnGPU, "busy", True))
+    G = ri.AllGather(ri.Space(ri.Partition(team, (team.size,)), (2 * team.size,)), 0)
+    if team.size > 1:
+        with pytest.raises((AssertionError, BufferError, TypeError)):
+            G.forward(G.domain.random())
+
+
+@pytest.mark.parametrize(
+    "told, block, sent_from_gpu", [("1", "cupy", True), ("0", "cupy", False), ("1", "strict", False)]
+)
+def test_a_gpu_sends_only_where_its_user_says_that_mpi_can(team, monkeypatch, told, block, sent_from_gpu):
+    class Block(OnGPU):
+        __module__ = block
+
+    cupy = ModuleType("cupy")
+    cupy.ascontiguousarray = lambda x: x
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    monkeypatch.setenv("REFIMPL_GPU_MESSAGES", told)
+    x = Block(np.ones(3))
+    assert arrays.on_gpu(x) is (x if sent_from_gpu else None)
 
 
 def guard(xp, device, monkeypatch):
@@ -214,7 +311,7 @@ def test_names_and_namespaces():
     assert arrays.to_host(a) is a and arrays.to_host(np.float32(2.5)).dtype == np.float32
     for view in (a.T, a[:, ::-1], np.asfortranarray(a)):
         assert arrays.to_host(view).flags.c_contiguous
-    assert type(arrays.from_host(a, strict)) is STRICT and isinstance(arrays.to_host(s), np.ndarray)
+    assert type(arrays.from_wire(a, strict)) is STRICT and isinstance(arrays.to_host(s), np.ndarray)
 
 
 def test_a_fresh_copy_keeps_every_bit():

@@ -61,6 +61,19 @@ def test_on_any_grid_it_is_the_network_of_one_rank(team, case, timesteps, form):
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_where_only_the_batch_is_cut_a_rank_has_the_bits_that_its_samples_have_alone(team, dtype):
+    """Cut axes need sums over ranks, whose order tells in the last digits; samples do not know of each other."""
+    X = ri.Space(ri.Partition(team, (team.size, 1, 1, 1)), (2 * team.size + 1, 2, 6, 5), dtype)
+    alone = ri.Space(ri.Partition(wire.mpi().COMM_SELF, (1,)), X.local_shape, dtype)
+    F, G = (FNO(space, 3, (2, 2), blocks=2, hidden=4) for space in (X, alone))
+    G.load_state(wire.share(team, F.state()))
+    x = X.random(1)
+    (y, J), (z, K) = F.linearize(x), G.linearize(x)
+    dx, dz = J.adjoint(y)[0], K.adjoint(y)[0]
+    assert namespace(x).all(y == z) and namespace(x).all(dx == dz)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("timesteps", [None, 5])
 def test_its_jacobian_is_adjoint_and_sends_what_it_predicts(team, dtype, timesteps):
     X = ri.Space(ri.Partition(team, (GRIDS[team.size][0], 1, GRIDS[team.size][1], 1)), (2, 2, 6, 4), dtype)

@@ -1,12 +1,17 @@
 """Which array library holds a block: NumPy, CuPy, torch, or any other that follows the array-API standard.
 
 Everything above this file asks three questions only: which functions belong to this block (``namespace``), what does it
-look like to MPI (``to_host``), and how does the answer get back (``from_host``). What a function of the standard cannot do,
-or NumPy does faster, is done on the host: to_host, NumPy, from_host (a space's ``adopt``), said and not implied.
+look like to MPI (``to_wire``), and how does the answer get back (``from_wire``, a space's ``adopt``). What a function of the
+standard cannot do, or NumPy does faster, is done on the host: to_host, NumPy, adopt, said and not implied.
+
+GPU memory   An MPI that is built for it sends from a GPU and receives there. One that is not ends with a segmentation fault,
+             and none tells beforehand: ``REFIMPL_GPU_MESSAGES=1`` says that it is. Blocks on a GPU are then packed, sent and
+             added up there, as arrays of CuPy, which shares memory with torch. Else messages go through the host.
 """
 
 from __future__ import annotations
 
+import os
 from functools import lru_cache
 from importlib import import_module
 from types import ModuleType
@@ -75,8 +80,32 @@ def fresh(x: Array) -> Array:
     return x.copy() if isinstance(x, np.ndarray) else namespace(x).asarray(x, copy=True)
 
 
-def from_host(a: np.ndarray, xp: ModuleType = np, device: object = None) -> Array:
-    """The NumPy array ``a`` as a block of library ``xp``; its own memory, where the library can have that."""
+def to_wire(x: Array) -> Array:
+    """``x`` as MPI is handed it, C-contiguous: of CuPy where MPI reads the memory of its GPU, else of NumPy."""
+    return to_host(x) if isinstance(x, np.ndarray) or (held := on_gpu(x)) is None else held
+
+
+def on_gpu(x: Array) -> Array | None:
+    """The array of CuPy with the memory of ``x``, where that is on a GPU from which MPI may send; else None."""
+    name = library(x)
+    if os.environ.get("REFIMPL_GPU_MESSAGES") != "1" or not (name == "cupy" or (name == "torch" and x.is_cuda)):
+        return None
+    import cupy
+
+    return cupy.ascontiguousarray(x if name == "cupy" else cupy.from_dlpack(x.detach().resolve_conj().resolve_neg()))
+
+
+def settle(*blocks: Array) -> None:
+    """Wait until the GPUs have written ``blocks``: MPI does not know of work that a GPU has still to do."""
+    for a in blocks:
+        if not isinstance(a, np.ndarray):
+            a.device.synchronize()
+
+
+def from_wire(a: Array, xp: ModuleType = np, device: object = None) -> Array:
+    """What ``to_wire`` or a message gave as a block of library ``xp``; its own memory, where the library can have that."""
+    if not isinstance(a, np.ndarray | np.generic):
+        return standard(xp).from_dlpack(a)
     if xp is np:
         return a
     plain = a.flags.c_contiguous and a.flags.writeable  # torch takes no other

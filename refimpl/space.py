@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from . import wire
-from .arrays import Array, dtype_name, from_host, is_array, library, to_host
+from .arrays import Array, dtype_name, from_wire, is_array, library, to_host
 from .partition import Partition, blocks, whole_numbers
 from .random_numbers import split, uniform_pairs
 
@@ -266,9 +266,9 @@ class Space(VectorSpace):
         """A block of zeros."""
         return self.adopt(np.zeros(self.local_shape, self.dtype))
 
-    def adopt(self, block: np.ndarray) -> Array:
-        """A NumPy block as a block of this space's array library."""
-        return from_host(block, self.xp, self.device)
+    def adopt(self, block: Array) -> Array:
+        """A block of NumPy, or one from the wire, as a block of this space's array library."""
+        return from_wire(block, self.xp, self.device)
 
     def problem(self, x: Any, who: str) -> ValueError | None:
         """What is wrong with this rank's block ``x``, as an exception, or None."""

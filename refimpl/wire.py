@@ -16,6 +16,7 @@ Rules        Every message is non-blocking and contiguous (packed with NumPy: de
 Groups       A verb runs on a sub-communicator of the user's communicator, made on first use and cached with it: an MPI has
              about 2,000 to give. Nothing collective happens at garbage collection.
 Overlap      What starts returns a Pending, whose result ``finish`` waits for: what is computed in between costs no waiting.
+GPUs         An array of CuPy is sent from its GPU's memory, and what is made is there as well (see ``arrays``).
 Counting     Payload: what point-to-point sends to others; for collectives the words of the textbook algorithms below.
 """
 
@@ -34,6 +35,8 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+
+from .arrays import Array, settle
 
 if TYPE_CHECKING:
     from mpi4py.MPI import Intracomm
@@ -199,7 +202,7 @@ def reduce_scatter_cost(p: int, n: int) -> Sent:  # n: the whole
     return Sent(p - 1, n * (p - 1) // p) if p > 1 and n else Sent()
 
 
-# ---- the verbs: NumPy arrays in, fresh NumPy arrays out --------------------------------------------------------------
+# ---- the verbs: arrays of NumPy, or of CuPy, in; fresh ones out ------------------------------------------------------
 
 
 class Pending(NamedTuple):
@@ -219,7 +222,7 @@ def finish(pending: Pending) -> Any:
     return pending.result
 
 
-def start_exchange(comm: Intracomm, sends: dict[int, np.ndarray], receives: dict[int, np.ndarray]) -> Pending:
+def start_exchange(comm: Intracomm, sends: dict[int, Array], receives: dict[int, Array]) -> Pending:
     """Send a contiguous array to each rank of ``sends``, and fill that for each rank of ``receives``. Empty ones do not travel.
 
     The result is ``receives``. The arrays must stay as they are until then.
@@ -227,6 +230,7 @@ def start_exchange(comm: Intracomm, sends: dict[int, np.ndarray], receives: dict
     if comm.size == 1:
         return Pending(comm, (), "exchange", receives)
     link = group(comm, everyone(comm))  # by all ranks, with or without messages: its first use is collective
+    settle(*sends.values(), *receives.values())
     requests = [link.Irecv(a, source=r) for r, a in receives.items() if a.size]
     for r, a in sends.items():
         if a.size:
@@ -242,53 +246,58 @@ def exchange(
     return finish(start_exchange(comm, sends, {r: np.empty(n, dtype) for r, n in sizes.items() if n}))
 
 
-def start_broadcast(comm: Intracomm, ranks: Ranks, root: int, a: np.ndarray) -> Pending:
+def start_broadcast(comm: Intracomm, ranks: Ranks, root: int, a: Array) -> Pending:
     """The root's ``a`` on every rank; elsewhere ``a`` is the buffer that is filled. ``root`` is a rank of ``comm``."""
     if len(ranks) == 1 or not a.size:
         return Pending(comm, (), "broadcast", a)
     link = group(comm, ranks)
+    settle(a)
     _count("collective", broadcast_cost(len(ranks), a.nbytes, comm.rank == root))
     return Pending(link, [link.Ibcast(a, root=ranks.index(root))], "broadcast", a, a)
 
 
-def start_reduce(comm: Intracomm, ranks: Ranks, root: int, a: np.ndarray) -> Pending:
+def start_reduce(comm: Intracomm, ranks: Ranks, root: int, a: Array) -> Pending:
     """The sum of all ``a`` on ``root``, None elsewhere."""
     if len(ranks) == 1 or not a.size:
         return Pending(comm, (), "reduce", a.copy() if comm.rank == root else None)
     link, total = group(comm, ranks), np.empty_like(a) if comm.rank == root else None
+    settle(a)
     _count("collective", reduce_cost(len(ranks), a.nbytes, comm.rank == root))
     request = link.Ireduce(a, total, op=mpi().SUM, root=ranks.index(root))
     return Pending(link, [request], "reduce", total, (a, total))
 
 
-def start_all_reduce(comm: Intracomm, ranks: Ranks, a: np.ndarray, op: str = "SUM") -> Pending:
+def start_all_reduce(comm: Intracomm, ranks: Ranks, a: Array, op: str = "SUM") -> Pending:
     """The sum (or the "MAX") of all ``a`` on every rank, the same bits everywhere."""
     if len(ranks) == 1 or not a.size:
         return Pending(comm, (), "all_reduce", a.copy())
     link, total = group(comm, ranks), np.empty_like(a)
+    settle(a)
     _count("collective", all_reduce_cost(len(ranks), a.nbytes))
     request = link.Iallreduce(a, total, op=getattr(mpi(), op))
     return Pending(link, [request], "all_reduce", total, (a, total))
 
 
-def start_all_gather(comm: Intracomm, ranks: Ranks, a: np.ndarray, sizes: Sequence[int]) -> Pending:
+def start_all_gather(comm: Intracomm, ranks: Ranks, a: Array, sizes: Sequence[int]) -> Pending:
     """Everybody's flat ``a`` on every rank, one behind the other in the order of ``ranks``; ``sizes``: their lengths."""
     if len(ranks) == 1:
         return Pending(comm, (), "all_gather", a.copy())
-    everything = np.empty(sum(sizes), a.dtype)
+    everything = np.empty(sum(sizes), a.dtype, like=a)
     if not everything.size:
         return Pending(comm, (), "all_gather", everything)
     link = group(comm, ranks)
+    settle(a)
     _count("collective", all_gather_cost(len(ranks), a.nbytes))
     request = link.Iallgatherv(a, [everything, list(sizes)])
     return Pending(link, [request], "all_gather", everything, (a, everything))
 
 
-def start_reduce_scatter(comm: Intracomm, ranks: Ranks, a: np.ndarray, sizes: Sequence[int]) -> Pending:
+def start_reduce_scatter(comm: Intracomm, ranks: Ranks, a: Array, sizes: Sequence[int]) -> Pending:
     """The sum over ranks of one part of the flat ``a``, whose parts of ``sizes`` belong to the ranks one by one."""
     if len(ranks) == 1 or not a.size:
         return Pending(comm, (), "reduce_scatter", a.copy())
-    link, own = group(comm, ranks), np.empty(sizes[ranks.index(comm.rank)], a.dtype)
+    link, own = group(comm, ranks), np.empty(sizes[ranks.index(comm.rank)], a.dtype, like=a)
+    settle(a)
     _count("collective", reduce_scatter_cost(len(ranks), a.nbytes))
     request = link.Ireduce_scatter(a, own, recvcounts=list(sizes), op=mpi().SUM)
     return Pending(link, [request], "reduce_scatter", own, (a, own))

@@ -20,7 +20,7 @@ from math import prod, sqrt
 import numpy as np
 
 from .. import wire
-from ..arrays import Array, to_host
+from ..arrays import Array, to_wire
 from ..operator import Operator, Traffic
 from ..space import Box, Space
 from .grid_axes import group_of, read_axes
@@ -51,7 +51,7 @@ class AllGather(Operator):
 
     def start(self, x: Array) -> wire.Pending | None:
         self.domain.check(x, self)
-        return wire.start_all_gather(self.comm, self.group, to_host(x).ravel(), self.sizes) if self.group else None
+        return wire.start_all_gather(self.comm, self.group, to_wire(x).ravel(), self.sizes) if self.group else None
 
     def finish(self, pending: wire.Pending | None) -> Array:
         if not pending:
@@ -59,7 +59,7 @@ class AllGather(Operator):
         blocks = wire.finish(pending)
         if self.stacked:
             return self.range.adopt(blocks.reshape(self.range.local_shape))
-        y = np.empty(self.range.local_shape, self.range.dtype)
+        y = np.empty(self.range.local_shape, self.range.dtype, like=blocks)
         for p, block in unpacked(blocks, self.places):
             y[p.where] = block
         return self.range.adopt(y)
@@ -68,7 +68,8 @@ class AllGather(Operator):
         self.range.check(y, self, "adjoint")
         if not self.group:
             return None
-        blocks = to_host(y).ravel() if self.stacked else packed(to_host(y), self.places)
+        y = to_wire(y)
+        blocks = y.ravel() if self.stacked else packed(y, self.places)
         return wire.start_reduce_scatter(self.comm, self.group, blocks, self.sizes)
 
     def finish_adjoint(self, pending: wire.Pending | None) -> Array:

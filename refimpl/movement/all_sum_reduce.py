@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from math import prod
 
 from .. import wire
-from ..arrays import Array, to_host
+from ..arrays import Array, to_wire
 from ..operator import Operator, Traffic
 from ..space import Space
 from .grid_axes import group_of, read_axes
@@ -53,7 +53,7 @@ class AllSumReduce(Operator):
 
     def start(self, x: Array) -> wire.Pending | None:
         self.domain.check(x, self)
-        return wire.start_all_reduce(self.domain.comm, self.group, to_host(x)) if self.group else None
+        return wire.start_all_reduce(self.domain.comm, self.group, to_wire(x)) if self.group else None
 
     def finish(self, pending: wire.Pending | None) -> Array:
         return self.domain.adopt(wire.finish(pending)) if pending else self.domain.zeros()

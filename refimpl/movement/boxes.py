@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import Array, to_host
+from ..arrays import Array, to_wire
 from ..operator import Operator, Traffic
 from ..space import Space
 from .parcels import Parcels, Slices
@@ -97,14 +97,14 @@ class BoxCopy(Operator):
 
     def start(self, x: Array) -> Any:
         self.domain.check(x, self)
-        return self.there.start(to_host(x))
+        return self.there.start(to_wire(x))
 
     def finish(self, pending: Any) -> Array:
         return self.range.adopt(self.there.finish(pending))
 
     def start_adjoint(self, y: Array) -> Any:
         self.range.check(y, self, "adjoint")
-        return self.back.start(to_host(y))
+        return self.back.start(to_wire(y))
 
     def finish_adjoint(self, pending: Any) -> Array:
         return self.domain.adopt(self.back.finish(pending))

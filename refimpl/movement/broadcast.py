@@ -19,13 +19,12 @@ Reference    Hewett and Grady, "A linear algebraic approach to model parallelism
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from math import sqrt
+from math import prod, sqrt
 
 import numpy as np
 
 from .. import wire
-from ..arrays import Array, to_host
+from ..arrays import Array, to_wire
 from ..operator import Operator, Traffic
 from ..partition import Partition, expect_partitions
 from ..space import Space
@@ -73,8 +72,9 @@ class Broadcast(Operator):
 
     def start(self, x: Array) -> Started:
         self.domain.check(x, self)
-        comm, x = self.domain.comm, to_host(x)
-        blocks = [x.copy() if comm.rank == root else self._empty(root) for root, _ in self.mine]
+        comm, x = self.domain.comm, to_wire(x)
+        room = lambda root: np.empty(self._shape(root), x.dtype, like=x)
+        blocks = [x.copy() if comm.rank == root else room(root) for root, _ in self.mine]
         pairs = zip(self.mine, blocks, strict=True)
         return [wire.start_broadcast(comm, joined(root, copies), root, block) for (root, copies), block in pairs]
 
@@ -85,8 +85,9 @@ class Broadcast(Operator):
 
     def start_adjoint(self, y: Array) -> Started:
         self.range.check(y, self, "adjoint")
-        comm, y = self.domain.comm, to_host(y)
-        blocks = [y if comm.rank in copies else self._empty(root, np.zeros) for root, copies in self.mine]
+        comm, y = self.domain.comm, to_wire(y)
+        nothing = lambda root: np.zeros(self._shape(root), y.dtype, like=y)
+        blocks = [y if comm.rank in copies else nothing(root) for root, copies in self.mine]
         pairs = zip(self.mine, blocks, strict=True)
         return [wire.start_reduce(comm, joined(root, copies), root, block) for (root, copies), block in pairs]
 
@@ -98,13 +99,13 @@ class Broadcast(Operator):
     def traffic(self) -> Traffic:
         me, total = self.domain.comm.rank, Traffic()
         for root, copies in self.mine:
-            p, n = len(joined(root, copies)), self._empty(root).nbytes
+            p, n = len(joined(root, copies)), prod(self._shape(root)) * self.domain.dtype.itemsize
             total += Traffic(wire.broadcast_cost(p, n, me == root), wire.reduce_cost(p, n, me == root))
         return total
 
-    def _empty(self, root: int, make: Callable = np.empty) -> np.ndarray:
-        """Room for the block of ``root``."""
-        return make([b - a for a, b in self.domain.boxes[root]], self.domain.dtype)
+    def _shape(self, root: int) -> list[int]:
+        """Of the block of ``root``."""
+        return [b - a for a, b in self.domain.boxes[root]]
 
 
 def broadcasts(P_x: Partition, P_y: Partition) -> bool:

@@ -55,7 +55,7 @@ class Parcels:
 
     def start(self, x: np.ndarray) -> tuple[wire.Pending, np.ndarray]:
         """Send what others need of ``x``, and place what stays."""
-        y = (np.empty if self.filled else np.zeros)(self.shape, self.dtype)
+        y = (np.empty if self.filled else np.zeros)(self.shape, self.dtype, like=x)
         sends = {rank: packed(x, places) for rank, places in self.sends.items()}
         receives = {rank: self._room(y, places) for rank, places in self.receives.items()}
         pending = wire.start_exchange(self.comm, sends, receives)
@@ -89,7 +89,7 @@ class Parcels:
         """Where to receive: in ``y`` itself where that is in one piece."""
         if self.once and len(places) == 1 and y[places[0].where].flags.c_contiguous:
             return y[places[0].where]
-        return np.empty(sum(p.size for p in places), self.dtype)
+        return np.empty(sum(p.size for p in places), self.dtype, like=y)
 
 
 def _by_rank(boxes: Sequence[tuple[int, Slices]]) -> dict[int, list[Place]]:
@@ -103,7 +103,7 @@ def packed(x: np.ndarray, places: Sequence[Place]) -> np.ndarray:
     """The boxes of ``x`` one behind the other; a view of ``x`` where that is in one piece."""
     if len(places) == 1:
         return x[places[0].where].ravel()
-    flat = np.empty(sum(p.size for p in places), x.dtype)
+    flat = np.empty(sum(p.size for p in places), x.dtype, like=x)
     for p, part in unpacked(flat, places):
         part[...] = x[p.where]
     return flat
