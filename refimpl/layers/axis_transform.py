@@ -29,6 +29,7 @@ from ..operator import Operator, Traffic
 from ..space import Space
 
 FAST = 64  # frequencies
+ROWS = 2048  # of a product that is transposed, while it is in cache
 
 
 class AxisTransform(Operator):
@@ -119,12 +120,25 @@ def last_to_first(F: np.ndarray, z: Array) -> Array:
     """sum_j F[k, j] z[.., j] as an array (k, ..); a real ``z`` meets the real and the imaginary part of F in one product."""
     xp, s = namespace(z), z.shape
     rows, F = xp.reshape(z, (prod(s[:-1]), s[-1])), _like(F, z)
-    if xp.isdtype(z.dtype, "real floating"):
+    if isinstance(z, np.ndarray) and z.dtype.kind == "f":
+        y, pairs = np.empty((len(F), len(rows)), F.dtype), paired(F)
+        for start in range(0, len(rows), ROWS):
+            some = slice(start, start + ROWS)
+            y[:, some] = (rows[some] @ pairs).view(F.dtype).T
+    elif xp.isdtype(z.dtype, "real floating"):
         parts = xp.concat([xp.real(F), xp.imag(F)]) @ rows.T
         y = parts[: F.shape[0], :] + 1j * parts[F.shape[0] :, :]
     else:
         y = F @ rows.T
     return xp.reshape(y, (F.shape[0], *s[:-1]))
+
+
+def paired(F: np.ndarray) -> np.ndarray:
+    """(points, 2 frequencies), real: z @ paired is F z, as the real and imaginary parts lie side by side in memory.
+
+    BLAS makes this product in half the time of the transposed one.
+    """
+    return np.ascontiguousarray(F.T).view(F.real.dtype)
 
 
 def first_to_last(F: np.ndarray, z: Array, real: bool) -> Array:

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from .axis_transform import paired
 from .fourier import SpectralConvolution
 from .linear import adjoint_of
 
@@ -32,7 +33,7 @@ class SpectralTiles:
         self.S, self.z = S, S.down.forward(h)
         self.R = S.share.finish(coming)
         self.spectrum = self._kept(self.z @ self.R)
-        self.F_up, self.F_down = (real_and_imaginary(T.own[0].F) for T in (S.up, S.down))
+        self.F_up, self.F_down = (paired(T.own[0].F) for T in (S.up, S.down))
 
     def value(self) -> np.ndarray:
         """The q of S h."""
@@ -82,18 +83,15 @@ def by_rows(q: np.ndarray) -> np.ndarray:
     return np.moveaxis(q.reshape(*q.shape[:3], prod(q.shape[3:])), 1, 0)
 
 
-def real_and_imaginary(F: np.ndarray) -> np.ndarray:
-    """The parts of a matrix, one on top of the other."""
-    return np.concatenate([F.real, F.imag])
-
-
 def to_modes(F: np.ndarray, u: np.ndarray, out: np.ndarray) -> None:
-    """F u along the last axis of (channels, rows N), real, to ``out`` (modes, channels, rows), complex."""
-    parts = (F @ u.reshape(prod(out.shape[1:]), F.shape[1]).T).reshape(2, *out.shape)
-    out.real, out.imag = parts
+    """F u along the last axis of (channels, rows N), real, to ``out`` (modes, channels, rows), complex; F is ``paired``."""
+    modes, *rows = out.shape
+    y = u.reshape(prod(rows), len(F)) @ F
+    out[...] = np.moveaxis(y.view(out.dtype).reshape(*rows, modes), -1, 0)
 
 
 def from_modes(F: np.ndarray, q: np.ndarray) -> np.ndarray:
-    """Re F* q, from (modes, channels, rows), complex, to (channels, rows N), real."""
-    parts = np.stack([q.real, q.imag]).reshape(len(F), prod(q.shape[1:]))
-    return (parts.T @ F).reshape(q.shape[1], q.shape[2] * F.shape[1])
+    """Re F* q, from (modes, channels, rows), complex, to (channels, rows N), real; F is ``paired``."""
+    modes, channels, rows = q.shape
+    y = np.ascontiguousarray(np.moveaxis(q, 0, -1)).view(F.dtype).reshape(channels * rows, 2 * modes)
+    return (y @ F.T).reshape(channels, rows * len(F))
