@@ -1,0 +1,54 @@
+"""HDF5: files that are opened and read with errors that name the file, and say what was expected of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from .checks import check_free
+
+RUN = "the run of a case, as python -m solvers simulate CASE.toml writes it"
+
+
+def open_file(path: str | Path, expected: str, mode: str = "r", **options: Any) -> h5py.File:
+    """The open file. OSError where it is missing, or nothing that HDF5 can read."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no file {path}; expected {expected}")
+    try:
+        return h5py.File(path, mode, **options)
+    except OSError as error:
+        raise OSError(
+            f"{path} is no HDF5 file, or damaged, or still being written; expected {expected} (HDF5: {error})"
+        ) from error
+
+
+def new_file(path: str | Path) -> h5py.File:
+    """A new file, open to be written. OSError where it cannot be made, or is there already."""
+    check_free(Path(path))
+    return h5py.File(path, "x")
+
+
+@contextmanager
+def reading(path: str | Path, expected: str) -> Iterator[h5py.File]:
+    """The file, open to be read, also while it is still written. Raises, also of what is done with it, OSError where it is
+    missing or damaged, ValueError where it lacks something."""
+    with open_file(path, expected, locking=False) as file:
+        try:
+            yield file
+        except KeyError as error:
+            raise ValueError(f"{path} is not {expected}: {error.args[0]}") from error
+        except Exception as error:  # flipped bits make h5py raise nearly every kind
+            raise OSError(f"{path} is damaged, or not {expected}: {error}") from error
+
+
+def array_in(path: str | Path, name: str) -> np.ndarray:
+    """The array ``name`` of a file. Raises as ``reading`` does."""
+    with reading(path, f"an HDF5 file with the array {name}") as file:
+        if not isinstance(file.get(name), h5py.Dataset):
+            raise KeyError(f"it has no array {name}; it has {', '.join(file)}")
+        return file[name][()]
