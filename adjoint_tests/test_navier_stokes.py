@@ -302,8 +302,6 @@ def test_a_step_that_is_too_long_is_refused_with_the_limit(team):
     assert simulate(replace(flow, steps=enough), team, (team.size, 1)).frames[-1].steps == enough
     with pytest.raises(ValueError, match="no step of ab2 is stable"):
         simulate(replace(flow, steps=0, scheme="ab2", viscosity=0.0), team, (team.size, 1))
-    with pytest.raises(ValueError, match="a viscosity of 1e.12 m2/s .* in m and s"):
-        simulate(replace(flow, steps=0, viscosity=1e12), team, (team.size, 1))
 
 
 # ---- flows that are known ------------------------------------------------------------------------------------------------
@@ -374,9 +372,9 @@ def test_a_flow_comes_back_from_its_file(tmp_path, flow):
 WRONG = [
     (dict(shape=(4,)), "2 or 3 cell counts"),
     (dict(shape=(0, 4, 4)), "positive cell counts"),
-    (dict(lengths=(1.0, -1.0, 1.0)), "positive lengths"),
-    (dict(viscosity=-1.0), "a viscosity >= 0"),
-    (dict(viscosity=float("nan")), "a viscosity >= 0 .*got .*nan"),
+    (dict(lengths=(1.0, -1.0, 1.0)), "lengths above 0"),
+    (dict(viscosity=-1.0), "expected viscosity within .*got -1"),
+    (dict(viscosity=float("nan")), "expected viscosity to be a number, got nan"),
     (dict(boundaries=("wall", "wall", "open")), "expected boundaries of"),
     (dict(boundaries=("inflow", "wall", "wall")), "then the velocity of the inflow"),
     (dict(inflow=(1.0, 0.0, 0.0)), "then the velocity of the inflow"),
@@ -445,7 +443,7 @@ def test_a_run_is_drawn_animated_and_written_for_paraview(folder):
 
 
 def test_what_is_computed_before_a_run_fails_can_be_read(folder, tmp_path):
-    flow = replace(read_flow(folder / "flow.toml"), end=400.0, steps=1)
+    flow = replace(read_flow(folder / "flow.toml"), end=4.0, steps=4, force=(20.0, 0.0))
     (tmp_path / "long.toml").write_text(to_toml(flow))
     failed = solvers("simulate", tmp_path / "long.toml", "--ranks", 2, "--out", tmp_path / "run.h5")
     assert failed.returncode == 1 and failed.stderr.count("are not stable") == 1 and "Traceback" not in failed.stderr
@@ -453,6 +451,12 @@ def test_what_is_computed_before_a_run_fails_can_be_read(folder, tmp_path):
     assert not run.complete and len(run.arrays["time"]) == 1
     again = solvers("simulate", tmp_path / "long.toml", "--out", tmp_path / "run.h5")
     assert again.returncode == 1 and "is there already" in again.stderr
+
+
+def test_a_flow_whose_first_step_is_unstable_leaves_no_file(tmp_path):
+    with pytest.raises(UnstableStep, match="after 0 s, 0 steps, steps of 400 s"):
+        record(replace(FLAT, frames=1, steps=1, end=400.0), tmp_path / "run.h5", wire.mpi().COMM_SELF)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_full_disk_is_told_before_it_is_written_to(tmp_path, monkeypatch):

@@ -401,7 +401,7 @@ INVALID = {
     "no layers": (lambda: Injector((1, 1), (1, 1), 1e-3), "k0 < k1"),
     "times that do not increase": (lambda: simulate(Reservoir(BOX, SAND, Fluids()), [2.0, 1.0]), "increasing"),
     "time zero": (lambda: simulate(Reservoir(BOX, SAND, Fluids()), [0.0, 1.0]), "above 0"),
-    "no times": (lambda: simulate(Reservoir(BOX, SAND, Fluids()), []), "report times"),
+    "no times": (lambda: simulate(Reservoir(BOX, SAND, Fluids()), []), "times of the reports"),
     "initial state of another shape": (
         lambda: simulate(Reservoir(BOX, SAND, Fluids()), [1.0], State(np.ones((3, 3)), np.zeros((3, 3)))),
         "initial state",

@@ -97,7 +97,7 @@ def test_fields_in_files_are_those_that_are_written_out(tmp_path):
     assert case_of(to_toml(case)) == case
     np.testing.assert_array_equal(case.reservoir.pore_volume, SMALL.reservoir.pore_volume)
     np.testing.assert_array_equal(case.reservoir.transmissibility, SMALL.reservoir.transmissibility)
-    with pytest.raises(ValueError, match=r"model.h5 has no array tops; it has rock, top"):
+    with pytest.raises(ValueError, match=r"Case: top: .*model.h5 .* has no array tops; it has rock, top"):
         replace(case, top=f"{tmp_path / 'model.h5'}:tops")
     with pytest.raises(OSError, match="nowhere.h5"):
         replace(case, top="nowhere.h5:top")
@@ -108,7 +108,7 @@ def test_a_file_that_is_no_case_is_refused(tmp_path):
         ("shape = [4", "case.toml"),
         ("shape = [4, 4, 4]", 'expected kind = "two-phase"'),
         (EXAMPLE.replace("porosity", "porosities"), "porosities"),
-        (EXAMPLE.replace('"producer"', '"sink"'), "well of the kind injector or producer, got 'sink'"),
+        (EXAMPLE.replace('"producer"', '"sink"'), 'kind = "injector" or "producer", got .sink.'),
         (EXAMPLE.replace("layers = [6, 8]", "layer = 6"), "layer"),
         (EXAMPLE.replace('"open"', '"ajar"'), "ajar"),
     ):
@@ -207,7 +207,7 @@ def test_a_run_of_another_case_is_not_gone_on_with(folder, tmp_path):
     np.save(tmp_path / "porosity.npy", np.full(SMALL.shape, 0.2))
     with pytest.raises(ValueError, match="its porosity is another"):
         record(replace(case), tmp_path / "run.h5", resume=True)
-    with pytest.raises(OSError, match="exists"):
+    with pytest.raises(OSError, match="there already"):
         record(case, tmp_path / "run.h5")
 
 
@@ -285,7 +285,7 @@ def box(wells=(), **changes) -> Reservoir:
 
 WELL = dict(cell=(1, 1), layers=(0, 1), rate=1e-4)
 IMPLAUSIBLE = {
-    "permeability in millidarcy": (lambda: simulate(box(k=100.0), [DAY]), r"kx within 0..1e-08 m2 .*got 100"),
+    "permeability in millidarcy": (lambda: simulate(box(k=100.0), [DAY]), r"kx within 1e-30..1e-08 m2 .*got 100"),
     "depth in centimetres": (lambda: simulate(box(top=80000.0), [DAY]), "the top within .* m, got 80000"),
     "density in g/cm3": (
         lambda: simulate(box(fluids=Fluids((1.025, 0.7))), [DAY]),
@@ -298,18 +298,18 @@ IMPLAUSIBLE = {
     ),
     "pressure in bar": (
         lambda: simulate(box(), [DAY], State(np.full((3, 3, 2), 80.0), np.zeros((3, 3, 2)))),
-        r"initial pressure within .* \(1 bar is 1e5 Pa\), got 80 in cell \(0, 0, 0\)",
+        r"initial pressure .* within .* \(1 bar is 1e5 Pa\), got 80 in cell \(0, 0, 0\)",
     ),
     "entry pressure in bar": (
         lambda: simulate(box(fluids=Fluids(capillary=BrooksCorey(1e9))), [DAY]),
-        "entry pressure within",
+        "entry_pressure within",
     ),
     "limit in bar": (lambda: simulate(box([Injector(**WELL, bhp=120.0)]), [DAY]), r"limit of well 0 \(injector\)"),
     "rate in cubic metres a day": (
         lambda: simulate(box([Injector(**WELL | {"rate": 1.4e6})]), [DAY]),
         r"rate of well 0 \(injector\) within 0..100 m3/s .*got 1.4e\+06",
     ),
-    "time in years": (lambda: simulate(box(), [1e18]), "report time within"),
+    "time in years": (lambda: simulate(box(), [1e18]), "times of the reports within"),
     "a limit below the rock's pressure": (
         lambda: simulate(box([Injector(**WELL, bhp=7e6)]), [DAY]),
         r"well 0 \(injector\) can pass nothing within its limit of 7e\+06 Pa: the pressure in the rock .* is 8.1\d+e\+06",

@@ -213,7 +213,7 @@ WRONG = {
     "lengths of another shape": (lambda: Grid((3, 3, 2), (np.ones(2), 1.0, 1.0)), "dx to be a number or of shape"),
     "a length of zero": (
         lambda: Grid((3, 3, 2), (1.0, np.array([1.0, 0.0, 2.0]), 1.0)),
-        r"dy in m, got 0 in cell \(1,\)",
+        r"dy in m, got 0 at index 1",
     ),
     "active of another shape": (lambda: Grid((3, 3, 2), (1.0,) * 3, active=np.ones((3, 3), bool)), "active"),
     "active that is no bool": (lambda: Grid((3, 3, 2), (1.0,) * 3, active=np.ones((3, 3, 2))), "bool, got float64"),

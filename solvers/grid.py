@@ -114,8 +114,8 @@ def _checked_spacing(shape: tuple[int, ...], axis: int, given: Length) -> Length
     name, h = ("dx", "dy", "dz")[axis], np.asarray(given, dtype=np.float64)
     allowed = [(), (shape[axis],)] + ([shape] if axis == 2 else [])
     if h.shape not in allowed:
-        raise ValueError(f"Grid: expected {name} to be a number or of shape {allowed[1:]}, got shape {h.shape}")
-    check_values(f"Grid: expected positive lengths {name} in m", h, (h > 0.0) & (h < np.inf))
+        raise ValueError(f"Grid: expected spacing {name} to be a number or of shape {allowed[1:]}, got shape {h.shape}")
+    check_values(f"Grid: spacing: expected positive lengths {name} in m", h, (h > 0.0) & (h < np.inf))
     return h if h.ndim else float(h)
 
 

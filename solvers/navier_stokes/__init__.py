@@ -3,7 +3,7 @@
     du/dt + div(u u) + grad p = nu lap u + force,   div u = 0;   a density of 1
 
 Pages, in the order to read them
-    what is given   ``flow``, ``mesh``
+    what is given   ``flow``, ``mesh``, ``plausible``
     in space        ``ghosts``, ``tendency``, ``projection``, ``solid``
     in time         ``schemes``, ``step``
     a run           ``simulate``, ``observables``, ``evolution`` (with its derivative)

@@ -3,7 +3,8 @@
     time, steps, energy, enstrophy, divergence (T+1,), drag (T+1, d)    what Frame says of them
     velocity (T+1, d, ..), vorticity (T+1, 1 or 3, ..)                  on the low faces, and at the centres of the cells
     fraction (..)                                                       of each cell that the ball takes, where there is one
-    attributes                                                          ``flow``, its TOML; ``units``; ``dt`` in s; ``complete``
+    attributes                                                          ``flow``, its TOML; ``dt`` in s; ``complete``
+Each array has its ``units``, as Result says.
 
 Chunks hold a frame and pass shuffle, gzip and fletcher32: a flipped bit is an error on reading, not a wrong number.
 """
@@ -22,13 +23,13 @@ import numpy as np
 
 from refimpl import wire
 
+from ..hdf5 import RUN, new_file, reading
 from .flow import Flow, flow_of, to_toml
-from .simulate import Frame, Run
+from .simulate import Frame, Run, units
 from .solid import Fraction
 
 NUMBERS = ("time", "steps", "energy", "enstrophy", "divergence", "drag")
 FIELDS = ("velocity", "vorticity")
-UNITS = "time s; velocity m/s; vorticity 1/s; energy m^(d+2)/s2, enstrophy m^d/s2, drag m^(d+1)/s2 for a density of 1"
 SPARE = 1 << 20  # bytes that a disk must have beside the next frame
 
 
@@ -55,8 +56,9 @@ def record(
     run = Run(flow, comm, grid, progress=progress)
     V, comm = run.flow_step.velocities, run.flow_step.domain.comm
     chi = fraction(flow, run)
-    file = wire.together(comm, lambda: h5py.File(path, "x") if comm.rank == 0 else None)
-    told = {"flow": to_toml(flow), "units": UNITS, "dt": run.flow_step.dt, "complete": False}
+    run.check_stable()  # before there is a file
+    file = wire.together(comm, lambda: new_file(path) if comm.rank == 0 else None)
+    told = {"flow": to_toml(flow), "dt": run.flow_step.dt, "complete": False}
     try:
         wire.together(comm, partial(begin, file, told, chi))
         for frame in run.frames():
@@ -73,7 +75,9 @@ def begin(file: h5py.File | None, told: dict[str, Any], chi: np.ndarray | None) 
     """Tell what the run is, and the ball's fraction."""
     if file is not None:
         file.attrs.update(told)
-        file.update({} if chi is None else {"fraction": chi})
+        if chi is not None:
+            file["fraction"] = chi
+            file["fraction"].attrs["units"] = "1"
 
 
 def append(file: h5py.File | None, path: Path, numbers: dict[str, Any]) -> None:
@@ -88,6 +92,7 @@ def append(file: h5py.File | None, path: Path, numbers: dict[str, Any]) -> None:
         if name not in file:
             packed = {"compression": "gzip", "shuffle": True, "fletcher32": True} if len(shape) > 1 else {}
             file.create_dataset(name, (0, *shape), "f8", maxshape=(None, *shape), chunks=(1, *shape), **packed)
+            file[name].attrs["units"] = units(len(numbers["velocity"]))[name]
         file[name].resize(len(file[name]) + 1, axis=0)
         file[name][-1] = value
     file.flush()
@@ -95,19 +100,20 @@ def append(file: h5py.File | None, path: Path, numbers: dict[str, Any]) -> None:
 
 def read_run(path: str | Path) -> Recording:
     """What a file of ``record`` holds. OSError where it is missing or damaged, ValueError where it is no run."""
-    with h5py.File(path, "r") as file:
-        try:
-            flow, complete = flow_of(file.attrs["flow"]), bool(file.attrs["complete"])
-            count = min(len(file[name]) for name in (*NUMBERS, *FIELDS))
-            arrays = {name: file[name][:count] for name in (*NUMBERS, *FIELDS)}
-        except (KeyError, ValueError, TypeError) as error:
-            raise ValueError(f"{path} is no run of the Navier-Stokes simulator: {error}") from error
-        return Recording(flow, arrays | ({"fraction": file["fraction"][()]} if "fraction" in file else {}), complete)
+    with reading(path, RUN) as file:
+        text, complete = file.attrs["flow"], bool(file.attrs["complete"])
+        count = min(len(file[name]) for name in (*NUMBERS, *FIELDS))
+        arrays = {name: file[name][:count] for name in (*NUMBERS, *FIELDS)}
+        arrays |= {"fraction": file["fraction"][()]} if "fraction" in file else {}
+    try:
+        return Recording(flow_of(text), arrays, complete)
+    except ValueError as error:
+        raise ValueError(f"{path}: its flow cannot be read: {error}") from error
 
 
 def is_run(path: str | Path) -> bool:
     """Whether a file is one of ``record``. OSError where it is missing or damaged."""
-    with h5py.File(path, "r") as file:
+    with reading(path, RUN) as file:
         return "flow" in file.attrs
 
 

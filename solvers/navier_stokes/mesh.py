@@ -33,11 +33,14 @@ class Mesh:
     def __post_init__(self) -> None:
         d = len(self.shape)
         if d not in (2, 3) or len(self.lengths) != d or len(self.walls) != d:
-            raise ValueError(f"Mesh: expected 2 or 3 cell counts, and as many lengths and walls, got {self}")
+            raise ValueError(
+                "Mesh: expected shape = 2 or 3 cell counts, and as many lengths and boundaries, got "
+                f"{self.shape} and lengths = {self.lengths}"
+            )
         if not all(isinstance(n, int) and n > 0 for n in self.shape):
-            raise ValueError(f"Mesh: expected positive cell counts, got {self.shape}")
+            raise ValueError(f"Mesh: expected shape = positive cell counts, got {self.shape}")
         if not all(0.0 < length < np.inf for length in self.lengths):
-            raise ValueError(f"Mesh: expected positive lengths, got {self.lengths}")
+            raise ValueError(f"Mesh: expected lengths above 0 and finite, in m, got {self.lengths}")
 
     @property
     def ndim(self) -> int:

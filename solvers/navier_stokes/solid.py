@@ -25,6 +25,7 @@ import numpy as np
 
 from refimpl import Space
 
+from ..records import settle
 from .mesh import Mesh
 
 
@@ -35,6 +36,9 @@ class Ball:
     centre: tuple[float, ...]
     radius: float
     eta: float = 1e-3
+
+    def __post_init__(self) -> None:
+        settle(self)
 
 
 class Fringe(NamedTuple):

@@ -13,21 +13,25 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from functools import cached_property
+from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
+from ..checks import check_values, check_within, numbers
 from ..grid import Grid
-from ..toml import TWO_PHASE, plain, written
+from ..hdf5 import array_in
+from ..records import made, settle
+from ..toml import TWO_PHASE, case_in, plain, written
 from .control import StepControl
 from .fluids import Fluids
-from .plausible import check_run
-from .reservoir import MULTIPLIERS, Reservoir, Rock, State, hydrostatic
+from .plausible import BOUNDS, check_run
+from .reservoir import Reservoir, Rock, State, hydrostatic
 from .saturation_functions import BrooksCorey, Corey, Regions
-from .wells import Injector, Producer, Well
+from .wells import Well
 
-Field = Any  # a number, nested tuples of numbers, or text: a file and an array in it
+Field = float | tuple | str  # a number, nested tuples of numbers, or text: a file and an array in it
 EXAMPLE = """kind = "two-phase"
 shape = [20, 20, 8]             # cells
 spacing = [50.0, 50.0, 5.0]     # m; each a number or a list
@@ -51,8 +55,7 @@ layers = [0, 8]
 bhp = 5e6                       # Pa, at least
 rate = 1e-6                     # m3/s, at most: a monitoring well
 """
-WELLS: dict[str, Any] = {"injector": Injector, "producer": Producer}
-CURVES = {"relative_permeability": Corey, "capillary": BrooksCorey}
+CURVES = ("relative_permeability", "capillary")
 
 
 @dataclass(frozen=True)
@@ -70,9 +73,9 @@ class Case:
     porosity: Field
     times: tuple[float, ...]
     top: Field = 0.0
-    active: Field = True
+    active: bool | Field = True
     region: Field = 0
-    boundary: str | float | tuple = "closed"
+    boundary: Field = "closed"
     wells: tuple[Well, ...] = ()
     density: tuple[float, float] = Fluids.density
     viscosity: tuple[float, float] = Fluids.viscosity
@@ -86,24 +89,39 @@ class Case:
     control: StepControl = field(default_factory=StepControl)
 
     def __post_init__(self) -> None:
-        for each in fields(self):
-            object.__setattr__(self, each.name, plain(getattr(self, each.name)))
+        settle(self)
         if not self.relative_permeability:
-            raise ValueError("Case: expected at least one relative_permeability")
+            raise ValueError("Case: expected at least one relative_permeability, got none")
+        for bound, name, value in (
+            ("cells", f"the cells of shape {self.shape}", prod(max(float(n), 0.0) for n in self.shape)),
+            ("initial pressure", "pressure", self.pressure),
+            ("depth", "datum", self.datum),
+            ("compressibility", "rock_compressibility", self.rock_compressibility),
+        ):
+            check_within("Case", name, value, BOUNDS[bound])
         check_run(self.reservoir, self.times, self.initial)
 
     @cached_property
     def reservoir(self) -> Reservoir:
         """The model, its files read."""
-        spacing, permeability = ([loaded(value) for value in given] for given in (self.spacing, self.permeability))
-        active, region = np.asarray(loaded(self.active)) != 0, loaded(self.region)
-        curves, capillary = (_curves(each, region, self.shape) for each in (self.relative_permeability, self.capillary))
+        lists = ("spacing", "permeability")
+        spacing, permeability = ([loaded(f"{n}[{i}]", v) for i, v in enumerate(getattr(self, n))] for n in lists)
+        grid = Grid(self.shape, tuple(spacing), loaded("top", self.top), self._active())
+        region, boundary = loaded("region", self.region, "iu"), self.boundary
+        if np.shape(region) not in ((), grid.shape):
+            raise ValueError(f"Case: region must be a number or have the grid's {grid.shape}, got {np.shape(region)}")
+        curves, capillary = (_curves(each, region, grid.shape) for each in (self.relative_permeability, self.capillary))
         return Reservoir(
-            Grid(self.shape, tuple(spacing), loaded(self.top), active if active.ndim else None),
-            Rock(tuple(permeability), loaded(self.porosity), self.rock_compressibility, self.reference_pressure),
+            grid,
+            Rock(
+                tuple(permeability),
+                loaded("porosity", self.porosity),
+                self.rock_compressibility,
+                self.reference_pressure,
+            ),
             Fluids(self.density, self.viscosity, self.compressibility, self.reference_pressure, curves, capillary),
             self.wells,
-            self.boundary if self.boundary in MULTIPLIERS else loaded(self.boundary),
+            boundary if isinstance(boundary, str) and not is_file(boundary) else loaded("boundary", boundary),
         )
 
     @property
@@ -111,25 +129,38 @@ class Case:
         """Brine at rest."""
         return hydrostatic(self.reservoir, self.pressure, self.datum)
 
+    def _active(self) -> np.ndarray:
+        """The cells that take part."""
+        active = loaded("active", self.active, "biuf")
+        check_values("Case: expected active to be true or false (1 or 0)", active, (active == 0) | (active == 1))
+        return np.asarray(active != 0) if np.ndim(active) else np.full(self.shape, active != 0)
 
-def loaded(value: Field) -> Any:
-    """The number or array that ``value`` stands for. OSError or ValueError, which name the file, where it is not there."""
-    if not isinstance(value, str):
-        return np.array(value) if isinstance(value, tuple) else value
-    if value.endswith(".npy"):
-        return np.load(value, allow_pickle=False)
+
+def loaded(name: str, value: Field, kinds: str = "iuf") -> Any:
+    """The number or array that the ``value`` of a field stands for; ``kinds``: see ``numbers``. OSError or ValueError, which
+    name the field, where it is none."""
     if not is_file(value):
-        raise ValueError(f'Case: expected a number, a list, "FILE.h5:ARRAY" or "FILE.npy", got "{value}"')
-    import h5py
-
-    path, _, name = value.rpartition(":")
-    with h5py.File(path, "r") as file:
-        if name not in file:
-            raise ValueError(f"Case: {path} has no array {name}; it has {', '.join(file)}")
-        return file[name][()]
+        return numbers(f'Case: expected {name} to be a number, a list, "FILE.h5:ARRAY" or "FILE.npy"', value, kinds)[()]
+    try:
+        return numbers(f"expected numbers in {value}", _stored(value), kinds)[()]
+    except (OSError, ValueError) as error:
+        raise type(error)(f"Case: {name}: {error}") from error
 
 
-def is_file(value: Any) -> bool:
+def _stored(place: str) -> np.ndarray:
+    """The array at "FILE.h5:ARRAY" or in "FILE.npy"."""
+    if not place.endswith(".npy"):
+        path, _, name = place.rpartition(":")
+        return array_in(path, name)
+    try:
+        return np.load(place, allow_pickle=False)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"no file {place}") from error
+    except (OSError, ValueError, EOFError) as error:
+        raise ValueError(f"{place} is not a .npy file of numbers, or damaged") from error
+
+
+def is_file(value: Any) -> TypeGuard[str]:
     """Whether a field is the name of an array in a file."""
     return isinstance(value, str) and (":" in value or value.endswith(".npy"))
 
@@ -150,8 +181,7 @@ def to_toml(case: Case) -> str:
         for entry in entries:
             lines += [f"\n[[{name}]]", *_entries(entry)]
     for well in wells:
-        kind = next(name for name, each in WELLS.items() if isinstance(well, each))
-        lines += ["\n[[wells]]", f"kind = {written(kind)}", *_entries(well)]
+        lines += ["\n[[wells]]", f"kind = {written(type(well).__name__.lower())}", *_entries(well)]
     return "\n".join([*lines, "\n[control]", *_entries(control)]) + "\n"
 
 
@@ -163,33 +193,16 @@ def _entries(record: Any) -> Iterator[str]:
 
 def read_case(path: str | Path) -> Case:
     """The case in a TOML file. OSError where a file is missing, ValueError, which names the file, where it is no case."""
-    try:
-        return case_of(Path(path).read_text(), Path(path).resolve().parent)
-    except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"{path}: {error}") from error
+    with case_in(path) as text:
+        return case_of(text, Path(path).resolve().parent)
 
 
 def case_of(text: str, folder: Path = Path()) -> Case:
-    """The case that ``to_toml`` has written, with files in ``folder``. ValueError, TypeError or KeyError where it is none."""
+    """The case that ``to_toml`` has written, with files in ``folder``. ValueError where it is none."""
     given = tomllib.loads(text)
-    if given.pop("kind", None) != TWO_PHASE:
-        raise ValueError(f'expected kind = "{TWO_PHASE}"')
-    for name, kind in CURVES.items():
-        if name in given:
-            given[name] = [kind(**_plain_entries(entry)) for entry in given[name]]
-    given["wells"] = [_well(**_plain_entries(entry)) for entry in given.get("wells", ())]
-    given["control"] = StepControl(**given.get("control", {}))
-    return Case(**{name: _placed(value, folder) for name, value in given.items()})
-
-
-def _well(kind: str, **entries: Any) -> Well:
-    if kind not in WELLS:
-        raise ValueError(f"expected a well of the kind {' or '.join(WELLS)}, got {kind!r}")
-    return WELLS[kind](**entries)
-
-
-def _plain_entries(entry: dict[str, Any]) -> dict[str, Any]:
-    return {name: plain(value) for name, value in entry.items()}
+    if (kind := given.pop("kind", None)) != TWO_PHASE:
+        raise ValueError(f'expected kind = "{TWO_PHASE}", got {kind!r}')
+    return made(Case, {name: _placed(value, folder) for name, value in given.items()})
 
 
 def _placed(value: Any, folder: Path) -> Any:

@@ -6,6 +6,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..checks import Bounds, check_within
+from ..records import settle
+
+BOUNDS = {
+    "shortest": Bounds(1e-6, 1e12, "s"),
+    "tolerance": Bounds(1e-15, 0.1, "of the saturation"),
+    "mass_tolerance": Bounds(1e-15, 0.1, "of the mass"),
+    "most_iterations": Bounds(1, 1000, "of Newton's method"),
+    "most_steps": Bounds(1, 1e8, "in all"),
+}
+
 
 class SimulationError(RuntimeError):
     """The simulation could not go on: the text says when and why."""
@@ -30,7 +41,7 @@ class StepControl:
     ``most_iterations`` of Newton's method before the step is halved
     ``most_steps``      accepted; a run that needs more is an error
 
-    Raises ValueError where one is not positive, or a step shorter than the shortest.
+    Raises ValueError where one is not positive, or absurd, or a step shorter than the shortest.
     """
 
     first: float | None = None
@@ -42,9 +53,12 @@ class StepControl:
     most_steps: int = 10_000
 
     def __post_init__(self) -> None:
+        settle(self)
         for name, value in vars(self).items():
             if value is not None and not value > 0:
                 raise ValueError(f"StepControl: {name} must be positive, got {value}")
+            if value is not None and name in BOUNDS:
+                check_within("StepControl", name, value, BOUNDS[name])
         for name in ("first", "longest"):
             value = getattr(self, name)
             if value is not None and value < self.shortest:

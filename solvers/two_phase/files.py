@@ -28,6 +28,7 @@ import numpy as np
 
 from refimpl import Partition, wire
 
+from ..hdf5 import RUN, new_file, open_file, reading
 from ..toml import TWO_PHASE
 from .blocks import one_rank
 from .case import Case, case_of, to_toml
@@ -93,6 +94,8 @@ def record(
             append(file, march)
         else:
             _go_on_from(march, last)
+        if progress:
+            progress(march.time / case.times[-1], march.summary())
         for _ in marched(march, list(case.times), progress):
             append(file, march)
     finally:
@@ -102,19 +105,20 @@ def record(
 
 def read_run(path: str | Path) -> Recording:
     """What a file of ``record`` holds. OSError where it is missing or damaged, ValueError where it is no run."""
-    with h5py.File(path, "r", locking=False) as file:  # a run that is still being written can be looked at
-        try:
-            case, count = case_of(file.attrs["case"]), int(file["frames"][()])
-            arrays = {name: file[name][:count] for name in UNITS} | {name: file[name][()] for name in MODEL_UNITS}
-            dt = file["dt"][: int(arrays["steps"][-1])] if count else np.empty(0)
-            return Recording(case, arrays, dt, count == len(file["time"]))
-        except (KeyError, ValueError, TypeError) as error:
-            raise ValueError(f"{path} is no run of the two-phase simulator: {error}") from error
+    with reading(path, RUN) as file:
+        text, count = file.attrs["case"], int(file["frames"][()])
+        arrays = {name: file[name][:count] for name in UNITS} | {name: file[name][()] for name in MODEL_UNITS}
+        dt = file["dt"][: int(arrays["steps"][-1])] if count else np.empty(0)
+        complete = count == len(file["time"])
+    try:
+        return Recording(case_of(text), arrays, dt, complete)
+    except ValueError as error:
+        raise ValueError(f"{path}: its case cannot be read: {error}") from error
 
 
 def is_run(path: str | Path) -> bool:
     """Whether a file is one of ``record``. OSError where it is missing or damaged."""
-    with h5py.File(path, "r", locking=False) as file:
+    with reading(path, RUN) as file:
         return file.attrs.get("kind") == TWO_PHASE
 
 
@@ -192,11 +196,11 @@ def _begun(case: Case, path: Path) -> h5py.File:
     shapes = {"pressure": cells, "saturation": cells, "bhp": (wells,), "well_volume": (wells, 2)}
     fields = model(case.reservoir)
     needed = 16 * frames * int(np.prod(cells)) + sum(values.nbytes for values in fields.values())
-    free = shutil.disk_usage(path.parent).free
-    if free < needed + SPARE:
-        raise OSError(f"{path}: the run needs {needed:,} bytes, the disk has {free:,}")
-    file = h5py.File(path, "x")
+    file = new_file(path)
     try:
+        free = shutil.disk_usage(path.parent).free
+        if free < needed + SPARE:
+            raise OSError(f"{path}: the run needs {needed:,} bytes, the disk has {free:,}")
         file.attrs.update({"kind": TWO_PHASE, "case": to_toml(case)})
         for name, values in fields.items():
             file[name] = values
@@ -219,11 +223,12 @@ def _begun(case: Case, path: Path) -> h5py.File:
 
 def _resumed(case: Case, path: Path) -> h5py.File:
     """The file of a run to go on with."""
-    file = h5py.File(path, "r+")
+    file = open_file(path, RUN + ", to go on with; delete it, or give another --out", "r+")
     try:
         if file.attrs.get("case") != to_toml(case):
             raise ValueError(
-                f"{path} is not a run of this case: it has another TOML, which its attribute ``case`` holds"
+                f"{path} is not a run of this case: it has another TOML, which its attribute ``case`` holds; give that, or "
+                "another --out"
             )
         for name, values in model(case.reservoir).items():
             if not np.array_equal(file[name][()], values):

@@ -14,26 +14,30 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..checks import check_values
+from ..checks import Bounds, check_values, check_within
 from .injection import well_terms
 from .phases import evaluate_phases
 from .reservoir import Reservoir, State, hydrostatic
 from .saturation_functions import GIVES_WAY
 from .wells import Injector, Producer, named, schedule
 
-BOUNDS = {  # SI: smallest, largest, what the number probably is in
-    "permeability": (0.0, 1e-8, "m2 (1 darcy is 9.87e-13 m2)"),
-    "depth": (-2e4, 2e4, "m"),
-    "length of a cell": (1e-4, 1e6, "m"),
-    "density": (1.0, 1e4, "kg/m3"),
-    "viscosity": (1e-6, 1.0, "Pa s (1 cP is 1e-3 Pa s)"),
-    "compressibility": (0.0, 1e-6, "1/Pa (1 per bar is 1e-5 1/Pa)"),
-    "reference pressure": (0.0, 1e9, "Pa (1 bar is 1e5 Pa)"),
-    "entry pressure": (0.0, 1e8, "Pa (1 bar is 1e5 Pa)"),
-    "initial pressure": (1e3, 1e9, "Pa (1 bar is 1e5 Pa)"),
-    "bottom-hole pressure": (1e4, 2e9, "Pa (1 bar is 1e5 Pa)"),
-    "rate": (0.0, 100.0, "m3/s at reference pressure (70 t/s of CO2 are 100 m3/s)"),
-    "time": (1e-3, 1e15, "s (a year is 3.16e7 s)"),
+BOUNDS = {
+    "cells": Bounds(1, 1e10, "in all"),
+    "permeability": Bounds(1e-30, 1e-8, "m2 (1 darcy is 9.87e-13 m2)", zero=True),
+    "porosity": Bounds(1e-6, 1.0, "of the rock's volume", zero=True),
+    "multiplier": Bounds(1e-6, 1e12, "of the pore volume"),
+    "depth": Bounds(-2e4, 2e4, "m"),
+    "length of a cell": Bounds(1e-4, 1e6, "m"),
+    "density": Bounds(1.0, 1e4, "kg/m3"),
+    "viscosity": Bounds(1e-6, 1.0, "Pa s (1 cP is 1e-3 Pa s)"),
+    "compressibility": Bounds(0.0, 1e-6, "1/Pa (1 per bar is 1e-5 1/Pa)"),
+    "reference pressure": Bounds(0.0, 1e9, "Pa (1 bar is 1e5 Pa)"),
+    "entry pressure": Bounds(0.0, 1e8, "Pa (1 bar is 1e5 Pa)"),
+    "initial pressure": Bounds(1e3, 1e9, "Pa (1 bar is 1e5 Pa)"),
+    "bottom-hole pressure": Bounds(1e4, 2e9, "Pa (1 bar is 1e5 Pa)"),
+    "rate": Bounds(0.0, 100.0, "m3/s at reference pressure (70 t/s of CO2 are 100 m3/s)"),
+    "radius": Bounds(1e-4, 10.0, "m"),
+    "time": Bounds(1e-3, 1e15, "s (a year is 3.16e7 s)", zero=True),
 }
 MOST_BEYOND = 100.0  # times what a well's limit lets in at first
 
@@ -53,31 +57,34 @@ def check_units(reservoir: Reservoir, times: np.ndarray, state: State) -> None:
     capillary = fluids.capillary
     entries = [getattr(curve, "entry_pressure", 0.0) for curve in getattr(capillary, "curves", [capillary])]
     given = [
-        *(("permeability", name, k) for name, k in zip(("kx", "ky", "kz"), rock.permeability, strict=True)),
+        *(
+            ("permeability", f"permeability {name}", k)
+            for name, k in zip(("kx", "ky", "kz"), rock.permeability, strict=True)
+        ),
+        ("porosity", "porosity", rock.porosity),
+        ("multiplier", "boundary", reservoir.multiplier.reshape(grid.shape)),
         ("depth", "top", grid.top),
-        *(("length of a cell", name, h) for name, h in zip(("dx", "dy", "dz"), grid.spacing, strict=True)),
+        *(("length of a cell", f"spacing {name}", h) for name, h in zip(("dx", "dy", "dz"), grid.spacing, strict=True)),
         *(("density", f"density of {name}", v) for name, v in zip(("brine", "CO2"), fluids.density, strict=True)),
         *(("viscosity", f"viscosity of {name}", v) for name, v in zip(("brine", "CO2"), fluids.viscosity, strict=True)),
         *(("compressibility", "compressibility", v) for v in (*fluids.compressibility, rock.compressibility)),
         *(
-            ("reference pressure", "reference pressure", v)
+            ("reference pressure", "reference_pressure", v)
             for v in (fluids.reference_pressure, rock.reference_pressure)
         ),
-        *(("entry pressure", "entry pressure", v) for v in entries),
-        ("initial pressure", "initial pressure", state.pressure),
-        ("time", "report time", times),
+        *(("entry pressure", "capillary entry_pressure", v) for v in entries),
+        ("initial pressure", "initial pressure (by pressure, datum and top)", state.pressure),
+        ("time", "times of the reports", times),
     ]
     for number, well in enumerate(reservoir.wells):
         rates = [rate for _, rate in schedule(well) if rate < np.inf]
+        given.append(("time", f"times in the rate of {named(number, well)}", [time for time, _ in schedule(well)]))
+        given.append(("radius", f"radius of {named(number, well)}", well.radius))
         given.append(("rate", f"rate of {named(number, well)}", max(rates, default=0.0)))
         if well.bhp < np.inf:
-            given.append(("bottom-hole pressure", f"limit of {named(number, well)}", well.bhp))
+            given.append(("bottom-hole pressure", f"bhp, the limit of {named(number, well)}", well.bhp))
     for bound, name, values in given:
-        low, high, unit = BOUNDS[bound]
-        values = np.asarray(values, dtype=float)
-        check_values(
-            f"simulate: expected the {name} within {low:g}..{high:g} {unit}", values, (values >= low) & (values <= high)
-        )
+        check_within("two_phase", f"the {name}", values, BOUNDS[bound])
 
 
 def check_wells(reservoir: Reservoir, state: State) -> None:
@@ -96,13 +103,14 @@ def check_wells(reservoir: Reservoir, state: State) -> None:
             continue
         if passes[number] == 0.0:
             raise ValueError(
-                f"simulate: {named(number, well)} can pass nothing within its limit of {well.bhp:g} Pa: the pressure in the "
-                f"rock around it is {P[wells.first[number]]:g} Pa"
+                f"two_phase: {named(number, well)} can pass nothing within its limit of {well.bhp:g} Pa: the pressure in the "
+                f"rock around it is {P[wells.first[number]]:g} Pa; give another bhp"
             )
         if isinstance(well, Injector) and MOST_BEYOND * passes[number] < most < np.inf:
             raise ValueError(
-                f"simulate: {named(number, well)} cannot come near its rate of {most:g} m3/s: within its limit of "
-                f"{well.bhp:g} Pa {passes[number]:.3g} m3/s go in at first; lower the rate, or give inf for what goes in"
+                f"two_phase: {named(number, well)} cannot come near its rate of {most:g} m3/s: within its limit of "
+                f"{well.bhp:g} Pa {passes[number]:.3g} m3/s go in at first; lower the rate, or raise bhp or the "
+                "permeability, or give inf for what goes in"
             )
 
 
@@ -114,7 +122,7 @@ def check_volume(reservoir: Reservoir, end: float) -> None:
     pores = float(reservoir.pore_volume[reservoir.active.ravel()].sum())
     if volume > pores:
         raise ValueError(
-            f"simulate: the wells without a limit are to inject {volume:.3g} m3 by {end:g} s, and the pores hold "
+            f"two_phase: the wells without a limit are to inject {volume:.3g} m3 by {end:g} s, and the pores hold "
             f"{pores:.3g} m3 with all aquifers; lower the rates, which are in m3/s, or give the wells limits"
         )
 
@@ -129,7 +137,9 @@ def _checked_times(times: Sequence[float]) -> np.ndarray:
     reports = np.asarray(times, dtype=float)
     increasing = reports.ndim == 1 and bool((np.diff(reports, prepend=0.0) > 0.0).all())
     if not increasing or reports.size == 0 or reports[-1] == np.inf:
-        raise ValueError(f"simulate: expected report times in s, finite, increasing, the first above 0, got {reports}")
+        raise ValueError(
+            f"two_phase: expected times of the reports in s, finite, increasing, the first above 0, got {reports}"
+        )
     return reports
 
 
@@ -140,12 +150,12 @@ def _checked_state(reservoir: Reservoir, state: State | None) -> State:
     largest = reservoir.fluids.relative_permeability.largest_saturation
     if np.shape(state.pressure) != shape or np.shape(S) != shape:
         raise ValueError(
-            f"simulate: the initial state must have the grid's {shape}, got pressure {np.shape(state.pressure)} and "
+            f"two_phase: the initial state must have the grid's {shape}, got pressure {np.shape(state.pressure)} and "
             f"saturation {np.shape(state.saturation)}"
         )
-    check_values("simulate: the initial pressure must be finite, in Pa", state.pressure, np.isfinite(state.pressure))
+    check_values("two_phase: the initial pressure must be finite, in Pa", state.pressure, np.isfinite(state.pressure))
     mobile = np.reshape(np.broadcast_to(largest + GIVES_WAY, S.size), shape)
     check_values(
-        "simulate: the initial saturation must be in 0..1 less what brine keeps", S, (S >= 0.0) & (S <= mobile)
+        "two_phase: the initial saturation must be in 0..1 less what brine keeps", S, (S >= 0.0) & (S <= mobile)
     )
     return State(np.asarray(state.pressure, dtype=float), np.asarray(S, dtype=float))

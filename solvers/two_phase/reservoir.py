@@ -21,6 +21,7 @@ import numpy as np
 
 from ..checks import check_values
 from ..grid import Grid
+from ..records import shown
 from .fluids import BRINE, GRAVITY, Fluids
 from .wells import Perforations, Well, inflow_at, perforate, schedule
 
@@ -46,7 +47,9 @@ class Rock:
             raise ValueError(f"Rock: expected three permeabilities (kx, ky, kz), got {len(self.permeability)}")
         for name, k in zip(("kx", "ky", "kz"), self.permeability, strict=True):
             k = np.asarray(k)
-            check_values(f"Rock: {name} must be finite and >= 0 in every cell, in m2", k, (k >= 0.0) & (k < np.inf))
+            check_values(
+                f"Rock: permeability {name} must be finite and >= 0 in every cell, in m2", k, (k >= 0.0) & (k < np.inf)
+            )
         porosity = np.asarray(self.porosity)
         check_values("Rock: porosity must be in 0..1", porosity, (porosity >= 0.0) & (porosity <= 1.0))
         if not 0.0 <= self.compressibility < np.inf:
@@ -76,7 +79,7 @@ class Reservoir:
         for curves in (self.fluids.relative_permeability, capillary):
             self._check_shape("the regions", getattr(curves, "region", 0))
         for name, k in zip(("kx", "ky", "kz"), self.rock.permeability, strict=True):
-            self._check_shape(name, k)
+            self._check_shape(f"permeability {name}", k)
         if not self.active.any():
             raise ValueError("Reservoir: no cell is active: their porosity is 0, or the grid leaves them out")
         self.pore_volume, self.perforations  # noqa: B018  what does not fit shows here, not in the middle of a run
@@ -93,13 +96,16 @@ class Reservoir:
         given = self.boundary
         if isinstance(given, str):
             if given not in MULTIPLIERS:
-                raise ValueError(f'Reservoir: boundary must be "closed", "open" or numbers, got "{given}"')
+                raise ValueError(
+                    'Reservoir: boundary must be "closed", "open" or numbers (in a case also "FILE.h5:ARRAY" or "FILE.npy"), '
+                    f'got "{given}"'
+                )
             given = MULTIPLIERS[given]
         given = np.asarray(given, dtype=float)
         if given.shape not in ((), (4,), self.grid.shape) or not (given > 0.0).all():
             raise ValueError(
-                "Reservoir: boundary multipliers must be positive: one number, four (x-low, x-high, y-low, y-high), or "
-                f"an array {self.grid.shape}, got shape {given.shape}"
+                "Reservoir: boundary must be positive multipliers: one number, four (x-low, x-high, y-low, y-high), or "
+                f"an array {self.grid.shape}, got {shown(given.tolist())}"
             )
         return np.ravel(given if given.shape == self.grid.shape else self._sides(np.broadcast_to(given, (4,))))
 

@@ -25,8 +25,13 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import check_values
+from ..checks import Bounds, check_values, check_within, numbers
+from ..records import settle
 
+EXPONENTS = Bounds(1.0, 50.0, "of Corey's curves")
+POINTS = Bounds(2, 1e6, "in a table")
+DISTRIBUTION = Bounds(0.1, 100.0, "of the sizes of pores")
+LINEAR = Bounds(1e-4, 0.9999, "of the mobile brine")
 GIVES_WAY = 0.01  # of a saturation: brine that shrinks by 5 % in pores where a fifth of it is left
 
 Pair = tuple[np.ndarray, np.ndarray]  # a value and its derivative with respect to S
@@ -36,7 +41,7 @@ Pair = tuple[np.ndarray, np.ndarray]  # a value and its derivative with respect 
 class Corey:
     """Corey relative permeabilities: ``exponents`` and ``residuals`` of (brine, CO2); ``table_points``: None for the formula.
 
-    Raises ValueError where an exponent is below 1 or residuals are not in 0..1 with a sum below 1.
+    Raises ValueError where an exponent is not in 1..50 or residuals are not in 0..1 with a sum below 1.
     """
 
     exponents: tuple[float, float] = (2.0, 2.0)
@@ -44,12 +49,12 @@ class Corey:
     table_points: int | None = None
 
     def __post_init__(self) -> None:
-        if len(self.exponents) != 2 or not all(1.0 <= n < np.inf for n in self.exponents):
-            raise ValueError(f"Corey: expected exponents (brine, CO2) of at least 1, got {self.exponents}")
-        if len(self.residuals) != 2 or not (min(self.residuals) >= 0.0 and sum(self.residuals) < 1.0):
+        settle(self)
+        check_within("Corey", "exponents (brine, CO2)", self.exponents, EXPONENTS)
+        if not (min(self.residuals) >= 0.0 and sum(self.residuals) < 1.0):
             raise ValueError(f"Corey: expected residuals (brine, CO2) >= 0 with a sum below 1, got {self.residuals}")
-        if self.table_points is not None and self.table_points < 2:
-            raise ValueError(f"Corey: a table needs at least 2 points, got {self.table_points}")
+        if self.table_points is not None:
+            check_within("Corey", "table_points", self.table_points, POINTS)
 
     @property
     def largest_saturation(self) -> float:
@@ -95,18 +100,17 @@ class BrooksCorey:
     Raises ValueError where an entry pressure is negative or not finite, or the other numbers are out of range.
     """
 
-    entry_pressure: float | np.ndarray
+    entry_pressure: float | tuple | np.ndarray
     exponent: float = 2.0
     linear_below: float = 0.05
 
     def __post_init__(self) -> None:
-        entry = np.asarray(self.entry_pressure, dtype=np.float64)
+        settle(self)
+        entry = numbers("BrooksCorey: expected entry_pressure to be a number or an array, in Pa", self.entry_pressure)
         fine = (entry >= 0.0) & (entry < np.inf)
-        check_values("BrooksCorey: expected entry pressures in Pa, finite and >= 0", entry, fine)
-        if not (0.0 < self.exponent < np.inf and 0.0 < self.linear_below < 1.0):
-            raise ValueError(
-                f"BrooksCorey: expected exponent > 0 and linear_below in 0..1, got {self.exponent}, {self.linear_below}"
-            )
+        check_values("BrooksCorey: entry_pressure: expected entry pressures in Pa, finite and >= 0", entry, fine)
+        check_within("BrooksCorey", "exponent", self.exponent, DISTRIBUTION)
+        check_within("BrooksCorey", "linear_below", self.linear_below, LINEAR)
 
     def at(self, cells: np.ndarray) -> BrooksCorey:
         """The curves of some ``cells``, flat indices."""
@@ -136,12 +140,13 @@ class Regions:
         region, count = np.asarray(self.region), len(self.curves)
         if region.dtype.kind not in "iu":
             raise ValueError(f"Regions: expected region to be an array of integers, got {region.dtype}")
-        check_values(f"Regions: expected regions in 0..{count - 1}", region, (region >= 0) & (region < count))
         kinds = {type(curve).__name__ for curve in self.curves}
         if kinds not in ({"Corey"}, {"BrooksCorey"}):
             raise ValueError(
                 f"Regions: expected curves of one kind, Corey or BrooksCorey, got {', '.join(sorted(kinds))}"
             )
+        what = f"Regions: for {count} curves {', '.join(kinds)}, expected regions in 0..{count - 1}"
+        check_values(what, region, (region >= 0) & (region < count))
         if any(np.ndim(getattr(curve, "entry_pressure", 0.0)) for curve in self.curves):
             raise ValueError("Regions: expected a number for the entry pressure of each region, got an array")
 

@@ -217,7 +217,7 @@ class March:
     def _check_count(self) -> None:
         if len(self.steps) >= self.control.most_steps:
             raise SimulationError(
-                f"simulate: {len(self.steps)} steps led to {self.time / YEAR:.4g} years only, and most_steps allows no "
+                f"two_phase: {len(self.steps)} steps led to {self.time / YEAR:.4g} years only, and most_steps allows no "
                 "more; allow longer steps or more of them, or look for cells far smaller than the others"
             )
 
@@ -226,6 +226,6 @@ class March:
         self.proposal = 0.5 * dt
         if self.proposal < self.control.shortest:
             raise SimulationError(
-                f"simulate: at {self.time / YEAR:.4g} years a step of {dt:.3g} s failed, and half of it is below the "
+                f"two_phase: at {self.time / YEAR:.4g} years a step of {dt:.3g} s failed, and half of it is below the "
                 f"shortest, {self.control.shortest:g} s. {failure}"
             ) from failure

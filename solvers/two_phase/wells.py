@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..grid import Grid
-from ..toml import plain
+from ..records import settle
 
 Rate = float | Sequence[tuple[float, float]]
 
@@ -91,16 +91,10 @@ def inflow_at(well: Well, time: float) -> float:
 
 def _check(well: Well) -> None:
     name = type(well).__name__
-    for key in ("cell", "layers", "rate"):
-        object.__setattr__(well, key, plain(getattr(well, key)))
-    whole = all(isinstance(n, int) for n in (*well.cell, *well.layers))
-    if not whole or len(well.cell) != 2 or len(well.layers) != 2 or well.layers[0] >= well.layers[1]:
-        raise ValueError(
-            f"{name}: expected cell (i, j) and layers (k0, k1), whole numbers with k0 < k1, got {well.cell} and "
-            f"{well.layers}"
-        )
-    rows = schedule(well)
-    if not rows or not all(len(row) == 2 for row in rows):
+    settle(well)
+    if well.layers[0] >= well.layers[1]:
+        raise ValueError(f"{name}: expected layers (k0, k1) with k0 < k1, got {well.layers}")
+    if not (rows := schedule(well)):
         raise ValueError(f"{name}: expected a rate, or rows (time, rate), got {well.rate}")
     times, rates = zip(*rows, strict=True)
     if not all(rate >= 0.0 for rate in rates) or not 0.0 < well.radius < np.inf:
@@ -208,8 +202,9 @@ def _connection(grid: Grid, permeability: Sequence[np.ndarray], number: int, wel
         raise ValueError(
             f"{named(number, well)}: the rock has no horizontal permeability in any of layers {well.layers}"
         )
-    ratio = np.sqrt(np.divide(ky, kx, out=np.ones_like(kx), where=open_))
-    radius = 0.28 * np.sqrt(ratio * dx**2 + dy**2 / ratio) / (np.sqrt(ratio) + 1.0 / np.sqrt(ratio))
+    with np.errstate(over="ignore", invalid="ignore"):  # what is absurd ``plausible`` refuses
+        ratio = np.sqrt(np.divide(ky, kx, out=np.ones_like(kx), where=open_))
+        radius = 0.28 * np.sqrt(ratio * dx**2 + dy**2 / ratio) / (np.sqrt(ratio) + 1.0 / np.sqrt(ratio))
     if not (radius > well.radius).all():
         raise ValueError(
             f"{named(number, well)}: its radius {well.radius} m must be below Peaceman's radius of its cells, "
