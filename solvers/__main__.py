@@ -7,10 +7,11 @@ command line is wrong; 130 interrupted.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import fields
+from math import prod
 from pathlib import Path
 
 from refimpl import Partition, wire
@@ -18,6 +19,7 @@ from refimpl.cli import collectively, under_mpi
 
 from . import generate as data
 from . import navier_stokes, two_phase
+from .checks import check_free
 from .progress import bar
 from .toml import FLOW, TWO_PHASE, kind_of
 
@@ -54,7 +56,7 @@ def simulate(options: argparse.Namespace) -> int:
         return {FLOW: _simulate_flow, TWO_PHASE: _simulate_two_phase}[kind_of(options.case)](options)
     if options.index < 0:
         raise ValueError(f"--index must be >= 0, got {options.index}")
-    _check_free(options.out)
+    check_free(options.out)
     plan = data.make_plan(_settings(options))
     with tqdm(total=plan.settings.frames, unit="frame") as bar:
         sample = data.make_sample(plan, options.index, progress=lambda _, text: _advance(bar, text))
@@ -69,11 +71,12 @@ def _simulate_flow(options: argparse.Namespace) -> int:
     if options.resume:
         raise ValueError(f'--resume goes with a case of kind = "{TWO_PHASE}", and {options.case} is a flow')
     if not under_mpi():
-        _check_free(options.out)
+        check_free(options.out)
     flow = navier_stokes.read_flow(options.case)
     if options.ranks > 1 and not under_mpi():
-        return _on_ranks(options)
+        return _on_ranks(options, (options.ranks,), flow.shape)
     comm = wire.world()
+    _check_grid((comm.size,), flow.shape)
     with bar(hidden=comm.rank > 0) as show:
         navier_stokes.record(flow, options.out, comm, progress=show)
     if comm.rank == 0:
@@ -85,14 +88,17 @@ def _simulate_two_phase(options: argparse.Namespace) -> int:
     """CO2 storage, on --ranks ranks or on those of the mpiexec around this; with --resume, from where the run has ended."""
     options.after_interrupt = "Run the same command with --resume to go on."
     if not (options.resume or under_mpi()):
-        _check_free(options.out)
+        check_free(options.out)
     case = two_phase.read_case(options.case)
     if options.ranks > 1 and not under_mpi():
-        return _on_ranks(options, *["--resume"] * options.resume)
+        grid = two_phase.grid_of(options.ranks, case.shape)
+        return _on_ranks(options, grid, case.shape, *["--resume"] * options.resume)
     partition = None
     if under_mpi():
         comm = wire.world()
-        partition = Partition(comm, two_phase.grid_of(comm.size, case.shape))
+        grid = two_phase.grid_of(comm.size, case.shape)
+        _check_grid(grid, case.shape)
+        partition = Partition(comm, grid)
     first = not (partition and partition.comm.rank)
     with bar(hidden=not first) as show:
         two_phase.record(case, options.out, options.resume, show, partition)
@@ -102,10 +108,26 @@ def _simulate_two_phase(options: argparse.Namespace) -> int:
     return 0
 
 
-def _on_ranks(options: argparse.Namespace, *more: str) -> int:
-    """The same command under mpiexec."""
+def _check_grid(grid: Sequence[int], shape: Sequence[int]) -> None:
+    """Raise ValueError where ranks would have no cells: ``shape`` is cut over a ``grid`` of them along its first axes."""
+    if any(p > n for p, n in zip(grid, shape, strict=False)):
+        raise ValueError(
+            f"--ranks: expected ranks that all have cells, got {prod(grid)}, which make a grid of {tuple(grid)} along the "
+            f"first axes of shape {tuple(shape)}; take fewer"
+        )
+
+
+def _on_ranks(options: argparse.Namespace, grid: Sequence[int], shape: Sequence[int], *more: str) -> int:
+    """The same command under mpiexec, where ``grid`` is the ranks' over cells of this ``shape``."""
     from refimpl.cli.launch import run_ranks
 
+    _check_grid(grid, shape)
+    if options.ranks > (cores := wire.available_cores()):
+        print(
+            f"python -m solvers simulate: {options.ranks} ranks take turns on {cores} available cores, which is slow; "
+            f"--ranks {cores} is faster",
+            file=sys.stderr,
+        )
     return run_ranks(options.ranks, "simulate", str(options.case), "--out", str(options.out), *more, module="solvers")
 
 
@@ -114,7 +136,7 @@ def plot(options: argparse.Namespace) -> int:
 
     picture = options.out or options.file.with_suffix(".png")
     if not options.vtk:
-        _check_free(picture)
+        check_free(picture)
     simulator = next((room for room in (two_phase, navier_stokes) if room.is_run(options.file)), None)
     if options.vtk and not simulator:
         raise ValueError(f"--vtk is for the run of a case, and {options.file} is none")
@@ -172,16 +194,6 @@ def verify(options: argparse.Namespace) -> int:
     return 0
 
 
-def _check_free(path: Path) -> None:
-    """Raise OSError where ``path`` cannot be written, or is there already: before the work, not after it."""
-    if path.exists():
-        raise FileExistsError(f"{path} is there already; give another --out, or delete it")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"no folder {path.parent} to write {path.name} into; make it, or give another --out")
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise PermissionError(f"the folder {path.parent} is not writable; give another --out")
-
-
 def _advance(bar, text: str) -> None:
     bar.set_postfix_str(text, refresh=False)
     bar.update()
@@ -199,18 +211,25 @@ def _parser() -> argparse.ArgumentParser:
         "python -m solvers simulate --shape 16,16,8 --frames 5 --years 2 --out sample.h5",
         "python -m solvers simulate --kind sphere --shape 32,24,24 --radius 3 --duration 10 --out wake.h5",
         "python -m solvers simulate flow.toml --ranks 2 --out run.h5",
-        "python -m solvers simulate storage.toml --out run.h5 --resume",
+        "python -m solvers simulate storage.toml --out storage.h5 --resume",
     )
     one.add_argument("case", type=Path, nargs="?", metavar="CASE.toml", help="a case, as below (default: a CO2 sample)")
-    one.epilog += f"\n\nCASE.toml of a flow:\n\n{navier_stokes.EXAMPLE}"
-    one.epilog += f"\n\nCASE.toml of CO2 storage:\n\n{two_phase.EXAMPLE}"
+    one.epilog += f"\n\nCASE.toml of a flow, flow.toml:\n\n{navier_stokes.EXAMPLE}"
+    one.epilog += f"\n\nCASE.toml of CO2 storage, storage.toml:\n\n{two_phase.EXAMPLE}"
     one.add_argument("--ranks", type=int, default=1, help="processes that a case is cut over (default: 1)")
     one.add_argument("--out", type=_path, required=True, metavar="FILE.h5", help="the file to write, a new one")
     one.add_argument("--resume", action="store_true", help="of CO2 storage: go on with the run in FILE.h5")
     one.add_argument("--index", type=int, default=0, help="which sample of the root seed (default: 0)")
     _add_settings(one)
 
-    picture = _command(commands, plot, "python -m solvers plot sample.h5 --out sample.png")
+    picture = _command(
+        commands,
+        plot,
+        "python -m solvers plot sample.h5 --out sample.png",
+        "python -m solvers plot run.h5 --out run.gif",
+        "python -m solvers plot storage.h5 --vtk storage",
+    )
+    picture.epilog += "\n\nParaView opens storage/run.pvd, all frames with their times."
     picture.add_argument("file", type=Path, metavar="FILE.h5", help="a sample, or the run of a case")
     picture.add_argument(
         "--out",
@@ -218,7 +237,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE.png",
         help="the picture, a new file; of a run also .gif (default: beside FILE.h5)",
     )
-    picture.add_argument("--vtk", type=Path, metavar="DIR", help="of a run: write files for ParaView into this folder")
+    picture.add_argument(
+        "--vtk", type=Path, metavar="DIR", help="of a run: write files for ParaView (VTK) into this folder"
+    )
 
     many = _command(
         commands,

@@ -166,7 +166,7 @@ def _ask(path: str | Path, question: Callable[[h5py.File], Any]) -> Any:
                 return question(file)
     except Exception as error:  # flipped bits make h5py raise nearly every kind
         raise OSError(f"{path} is damaged: {error}") from error
-    raise ValueError(f"{path} is not a complete sample of this project")
+    raise ValueError(f"{path} is not a complete sample of this project, as python -m solvers simulate or run makes it")
 
 
 def _mark(dataset: h5py.Dataset, time_varying: bool, units: str) -> None:
