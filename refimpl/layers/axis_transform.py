@@ -8,10 +8,12 @@ Adjoint      (F* y)[j] = sum_k exp(2 pi i k j / N) y[k]   on the rank's own j; o
 Why          <F x, y> = Re sum_k conj(sum_j F[k, j] x_j) y_k = sum_j x_j Re sum_k conj(F[k, j]) y_k = <x, F* y>.
 Cost         No message. One product of matrices: 8 K flops a point, 4 K a real one. With X's last axis and ``place`` 0 the
              product does the transposition, and nothing else is moved.
-Fast         Of an uncut axis whose length scipy.fft likes (no prime factor above 11), from FAST = 64 frequencies on, scipy.fft
-             takes the rows whole. Measured: its time over the product's, forward and adjoint together, one thread, with
-             160 and 80 thousand rows of 128 and 256 points; float32 real, complex, float64 real, complex:
+Fast         Of an uncut axis whose length scipy.fft likes (no prime factor above 11), from FAST frequencies on, scipy.fft takes
+             the rows whole. Measured: its time over the product's, forward and adjoint together, one thread, with 160 and 80
+             thousand rows of 128 and 256 points; float32 real, complex, float64 real, complex:
              K = 32: 1.2, 1.1, 1.1, 0.9;   48: 1.0, 0.9, 0.9, 0.8;   64: 0.9, 0.8, 0.7, 0.7;   128: 0.6, 0.6, 0.5, 0.6.
+             With AVX-512, and real rows as they are transformed now, float32 real, complex, float64 real:
+             K = 32: 1.9, 2.5, 1.6;   48: 1.6, 2.1, 1.1;   64: 1.3, 2.1, 0.9;   128: 1.0, 2.1, 0.6.
              On lengths with a large prime factor (86, 118, 262 points) the product wins up to 128 frequencies, by 1.1 to 11.
              So the sizes of the papers, at most 32 frequencies an axis, are all products; so are tiles (fourier_block.py).
 Trap         Of a cut axis F is a part alone: whoever reads it as F x forgets the sum.
@@ -28,7 +30,7 @@ from ..arrays import Array, contiguous, namespace
 from ..operator import Operator, Traffic
 from ..space import Space
 
-FAST = 64  # frequencies
+FAST = {"complex64": 128, "complex128": 64}  # frequencies, by the type of the result
 ROWS = 2048  # of a product that is transposed, while it is in cache
 
 
@@ -98,7 +100,7 @@ class AxisTransform(Operator):
     def fast(self) -> bool:
         """Is scipy.fft the faster way? See the page."""
         X, n = self.domain, self.domain.shape[self.axis]
-        if len(self.k) < FAST or X.xp is not np or X.local_box[self.axis] != (0, n):
+        if len(self.k) < FAST[self.range.dtype.name] or X.xp is not np or X.local_box[self.axis] != (0, n):
             return False
         from scipy.fft import next_fast_len
 
