@@ -16,7 +16,7 @@ quoted  = '$(subst ','\'',$(1))'
 # of the small cases, exhaust proves one in STEP
 STEP ?= 1
 
-.PHONY: help demo test arrays validate exhaust flows iterations opm nightly mutants lint tutorials clean
+.PHONY: help demo test peers arrays validate exhaust flows iterations opm nightly mutants lint tutorials clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*##/\t/'
@@ -36,6 +36,9 @@ test: .venv/ready  ## the whole suite on 1, 2, 3, 4 and 6 ranks, in one mpiexec
 arrays: .venv/ready  ## the suite on blocks of array-api-strict, and of torch where it is installed
 	for library in array_api_strict $$($(BIN)/python -c 'import importlib.util as u; print("torch" * (u.find_spec("torch") is not None))'); do \
 	$(CLEAN) $(call yield,$(RANKS)) $(BIN)/mpiexec -n $(RANKS) $(BIN)/python -m pytest --sizes $(SIZES) --arrays $$library $(ARGS) || exit 1; done
+
+peers: .venv-bench/ready  ## layers and networks against torch and neuraloperator, in an environment that has them (1.5 GB)
+	$(CLEAN) $(call yield,$(RANKS)) .venv-bench/bin/mpiexec -n $(RANKS) .venv-bench/bin/python -m pytest --sizes $(SIZES) adjoint_tests/test_torch*.py $(ARGS)
 
 validate: exhaust flows iterations opm  ## what takes longer than the suite may: exhaust, flows, iterations and opm
 

@@ -15,8 +15,8 @@ Parallel     On P ranks the network is the same map as on one, with the same wei
 Jacobian     That of the composition: see layers/compose.py. Nothing here is differentiated by hand twice.
 Adjoint      J* = J_1* .. J_n*, layer by layer from the last to the first; in a block first g', then (A_k ._c)* + S_k*.
 Cost         Words a block: the kept modes, twice; two trees for each small weight.
-Memory       In a training step a block more needs 1.1 activations, of which 0.63 are its weights, gradients and Adam's moments;
-             with ``recompute=False`` 1.65, and 6 % less time (4-D, width 20, 32^3 x 16, modes 4, four blocks, float32).
+Memory       In a training step a block more needs 1.1 to 1.2 activations, of which 0.63 are its weights, gradients and Adam's
+             moments; with ``recompute=False`` 1.7, and 6 % less time (4-D, width 20, 32^3 x 16, modes 4, four blocks, float32).
 Reference    Grady et al., "Model-parallel Fourier neural operators as learned surrogates for large-scale parametric PDEs",
              arXiv 2204.01205; Li et al., arXiv 2010.08895.
 """
