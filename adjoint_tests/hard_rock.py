@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import numpy as np
 from scipy.ndimage import gaussian_filter
 from scipy.sparse import csr_matrix
 
 from solvers.grid import Grid
-from solvers.two_phase import Fluids, History, Injector, Reservoir, Rock, StepControl, hydrostatic
+from solvers.two_phase import Fluids, History, Injector, Reservoir, Rock, SimulationError, StepControl, hydrostatic
 from solvers.two_phase.assembly import Assembly
 from solvers.two_phase.blocks import cut, one_rank
 from solvers.two_phase.krylov import conjugate_gradients
@@ -111,9 +113,9 @@ def pressure_iterations(k: np.ndarray, spacing: tuple[float, float, float], kv: 
 
 
 def coupled_iterations(reservoir: Reservoir, steps: int) -> int:
-    """The most outer iterations that any Newton iteration of the first ``steps`` time steps takes."""
+    """The most outer iterations that any Newton iteration of the first ``steps`` accepted time steps takes."""
     assembly, most = Assembly(reservoir), 0
-    march = March(assembly, StepControl(), assembly.pack(hydrostatic(reservoir)))
+    march = March(assembly, StepControl(most_steps=steps), assembly.pack(hydrostatic(reservoir)))
     march.linear = cpr = CPR(assembly)
     solve = cpr.solve
 
@@ -125,8 +127,11 @@ def coupled_iterations(reservoir: Reservoir, steps: int) -> int:
         return x
 
     cpr.solve = watched
-    while len(march.steps) < steps:
-        march.to(march.time + march.proposal)
+    with suppress(SimulationError):  # of one step too many
+        while len(march.steps) < steps:
+            march.to(march.time + march.proposal)
+    if len(march.steps) < steps:
+        raise ArithmeticError(f"the injection got no further than {len(march.steps)} steps")
     return most
 
 

@@ -16,8 +16,9 @@ from refimpl import verify
 from refimpl.layers import Apply
 from refimpl.verify import spmd
 from solvers.geology import Smooth
+from solvers.grid import Grid
 from solvers.inversion import descend
-from solvers.two_phase import History, Plumes, hydrostatic
+from solvers.two_phase import Fluids, History, Injector, Plumes, Reservoir, Rock, hydrostatic
 
 
 def one_layer(comm, shape, grid=None):
@@ -149,6 +150,20 @@ def test_of_a_linear_map_the_most_likely_input_is_found_on_any_grid(team):
     z = np.linalg.solve(C.T @ C / sigma**2 + np.eye(9), C.T @ alone.range.random(7).ravel() / sigma**2)
     assert relative(found.ravel(), A @ z) < 1e-3
     assert not np.any(path[0]) and len(path) > 3
+
+
+def test_from_pictures_without_noise_the_rock_is_recovered():
+    """Two waves an axis: the plume, which reaches nine of the cells, determines all of them."""
+    box, rock, well = (
+        Grid((5, 5, 1), (40.0, 40.0, 10.0), 1000.0),
+        Rock([2e-13] * 3, 0.25),
+        Injector((2, 2), (0, 1), 8e-4),
+    )
+    F = Plumes(Reservoir(box, rock, Fluids(), [well], "open"), [20.0 * DAY] * 4, range(1, 5))
+    B = Smooth(F.domain, 0.5, waves=2)
+    truth = B.forward(B.domain.random(3))
+    first, *_, last = descend(F, B, F(truth), 1e-4, 20)
+    assert relative(first, truth) == 1.0 and relative(last, truth) < 1e-2
 
 
 def test_fewer_iterations_are_a_shorter_way():

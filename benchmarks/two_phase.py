@@ -10,6 +10,8 @@ OPM Flow   two injections into lognormal rock between aquifers, 23 steps in a ye
            iteration, all of a run divided by its iterations. Flow with each of two linear solvers, less the time in which it
            reads the deck; ours with all set-up. Below, how far the two solutions differ. Target: at most 4 times Flow's.
 Newton     one iteration, assembly and linear solve, as a step of an injection makes it. Told is the CPU time for a cell.
+adjoint    of the first of these injections, from the gradient by all frames to those by the first state, rock and rates: its
+           CPU time over that of ``simulate``, with all states kept, and with every fifth. Target: at most 1, all kept.
 ranks      under mpiexec, the same iteration with the columns cut over the ranks: "1 rank / ours" is the speed-up, target 0.75
            times the ranks. While one rank works alone, the others sleep.
 
@@ -22,18 +24,20 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from time import process_time
+from typing import Any
 
 import numpy as np
-from against_flow import against_flow
+from against_flow import SHAPES, against_flow, injection
 from harness import Case, Work, circumstances, copy_of, header, measure, only_on_rank_0, version_of
 from mpi4py import MPI
 from threadpoolctl import threadpool_limits
 
 from refimpl import Partition, wire
-from solvers.two_phase import StepControl, hydrostatic
+from solvers.two_phase import History, StepControl, hydrostatic, simulate, steps_of
 from solvers.two_phase.assembly import Assembly
 from solvers.two_phase.blocks import grid_of
 from solvers.two_phase.simulate import March
@@ -43,6 +47,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "adjoint_tests"))
 from hard_rock import FLAT, hard_reservoir, pressure_coefficients, sealed, solve_pressure, source_and_sink
 
 FASTER, EFFICIENCY, CONTRAST, TOLERANCE = 2.0, 0.75, 1e6, 1e-8
+MOST_OF_ADJOINT = 1.0
 DAYS = 86400.0 * np.array([1.0, 5.0])
 
 
@@ -100,6 +105,27 @@ def cost(shape: tuple[int, int, int]) -> str:
     return f"Newton, {' x '.join(map(str, shape))}: {1e6 * median / np.prod(shape):.1f} us of CPU time a cell and iteration"
 
 
+def cost_of_adjoint() -> str:
+    """Of a run's adjoint, all states kept or every fifth."""
+    case = replace(injection(SHAPES[0]), control=StepControl(first=np.inf))
+    run, result = timed(lambda: simulate(case))
+    ratios = []
+    for every in (1, 5):
+        H = History(case.reservoir, result.steps, steps_of(result), every=every)
+        _, J = H.linearize(H.block_of(case.initial))
+        ratios.append(timed(lambda J=J, H=H: J.adjoint(H.range.random(1)))[0] / run)
+    name = f"adjoint of {len(result.steps)} steps, {' x '.join(map(str, case.shape))}"
+    verdict = f"(at most {MOST_OF_ADJOINT:g}: {'met' if ratios[0] <= MOST_OF_ADJOINT else 'missed'})"
+    return f"{name}: **{ratios[0]:.2f}** times the CPU time of the run {verdict}; with every fifth state kept {ratios[1]:.2f}"
+
+
+def timed(work: Callable[[], Any]) -> tuple[float, Any]:
+    """The CPU time of a call, s, and its result."""
+    start = process_time()
+    result = work()
+    return process_time() - start, result
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cells", type=int, default=64, help="along each axis of the pressure solve (default: 64)")
@@ -112,7 +138,7 @@ def main() -> None:
     with threadpool_limits(1), wire.unchecked():
         cases = list(pressure(args.cells) if comm.size == 1 else together(comm, shape))
         table = [*header(cases[0]), *measure(comm, cases, args.rounds, args.seconds)]
-        told = ["\n".join(against_flow(args.runs)), "", cost(shape)] if comm.size == 1 else []
+        told = ["\n".join(against_flow(args.runs)), "", cost(shape), "", cost_of_adjoint()] if comm.size == 1 else []
     if comm.rank == 0:
         lines = [f"## CO2 and brine, float64, {comm.size} rank{'s' * (comm.size > 1)}, one thread each", ""]
         lines += [circumstances(comm.size, ("refimpl", "numpy", "scipy", "pyamg")), "", *table, "", *told]
