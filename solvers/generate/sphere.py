@@ -7,6 +7,9 @@ Lengths are in cells, h = 1 m, and speeds in m/s. The stream comes in through x;
 again as a free stream: the last part of x is the fringe that restores it, and no sphere is there.
 Published    SciAI4Industry's set is shape (130, 130, 130), radius 8, velocity (1, 0.5, 0), reynolds 200 and 64 frames in 64
              units of radius / speed, with the centre in 16..49 of x and 16..114 of y and z; another solver made it.
+Trap         Fluxes are centred: beyond a cell Reynolds number U h / nu = reynolds / radius of some 2, sharp layers leave
+             stripes of one cell in the vorticity. By default it is 50, in the published set 25: large wakes are resolved, the
+             skin of the sphere is not. More cells for a radius, or a lower ``reynolds``, give smooth wakes.
 Reference    Witte et al., arXiv 2211.12709; github.com/microsoft/AI4FluidSimulations.
 """
 
