@@ -143,8 +143,23 @@ def test_what_does_not_fit_is_refused_by_all_ranks_alike(team):
     state = states[0] if root else {}
     turned = {name: w[..., :1] if name == "blocks.0.weights.3" else w for name, w in state.items()}
     without = {name: w for name, w in state.items() if name != "linear3.b"}
+    single = {name: w.astype("c8" if w.dtype.kind == "c" else "f4") for name, w in state.items()}
     for text, call in {
-        "linear3.b is missing": lambda: load_dfno(F, without),
+        "linear3.b is missing in the state dict of rank 0": lambda: load_dfno(F, without),
+        "foo in the state dict of rank 0 has no place": lambda: load_dfno(F, state | {"foo": np.ones(2)}),
+        "blocks.0.weights.8 in the state dict of rank 0 has no place": lambda: load_dfno(
+            F, state | {"blocks.0.weights.8": np.ones(2)}
+        ),
+        "blocks.0.weights.0 in the state dict of rank 0 has the shape ()": lambda: load_dfno(
+            F, state | {"blocks.0.weights.0": np.ones(())}
+        ),
+        "blocks.0.weights.1 in the state dict of rank 0 has the shape (3, 3, 2, 1, 2, 3) and type float64": lambda: (
+            load_dfno(F, {name: w.real if name == "blocks.0.weights.1" else w for name, w in state.items()})
+        ),
+        "expected float64[4, 3], got float32[4, 3]; give the space the dtype": lambda: load_dfno(F, single),
+        "lift.linear.b: expected float64[3], got float64[2]; give the model the options": lambda: load_dfno(
+            F, state | {"linear2.b": np.ones(2)}
+        ),
         "a dict of arrays by name, or a file, got NoneType": lambda: load_dfno(F, None),
         "blocks.0.weights.3 has the shape": lambda: load_dfno(F, turned),
         "expected 2 state dicts for the grid (1, 1, 2, 1, 1, 1), got 1": lambda: load_dfno(

@@ -176,16 +176,84 @@ def test_that_odd_axes_are_shifted_twice_there_is_told_apart(team, dtype, monkey
     assert gaps(*pair(team, dtype, shape, cut, **options))["value"] <= TOLERANCE[dtype]
 
 
-def test_a_checkpoint_file_is_read_on_one_rank_for_all(team, tmp_path):
+def on_file(team, tmp_path, there):
+    """The path of a file with the state dict, as it is."""
+    path = wire.at_root(team, lambda: tmp_path / "there.pt")
+    wire.at_root(team, lambda: torch.save(there.state_dict(), path))
+    return path
+
+
+def small(team, **options):
+    X = ri.Space(ri.Partition(team, (1, 1, team.size)), (1, 1, 6, 6), "float32")
+    return NeuralOperator(X, (4, 4), 4, n_layers=1, **options)
+
+
+def test_state_dicts_and_checkpoints_are_read_from_files_on_one_rank_for_all(team, tmp_path):
     there = theirs.FNO((4, 4), 1, 1, 4, n_layers=1)
-    here = NeuralOperator(
-        ri.Space(ri.Partition(team, (1, 1, team.size)), (1, 1, 6, 6), "float32"), (4, 4), 4, n_layers=1
-    )
     folder = wire.at_root(team, lambda: tmp_path)
-    wire.at_root(
-        team, lambda: torch.save({k: w for k, w in there.state_dict().items() if k != "_metadata"}, folder / "a.pt")
-    )
     wire.at_root(team, lambda: there.save_checkpoint(folder, "b"))
-    load_neural_operator(here, folder / "a.pt")
-    assert "weights_only=False" in same_text(team, lambda: load_neural_operator(here, folder / "b_state_dict.pt"))
-    load_neural_operator(here, torch.load(folder / "b_state_dict.pt", weights_only=False) if team.rank == 0 else {})
+    expected = wire.at_root(team, lambda: neural_operator_weights(arrays(there.state_dict())))
+    for source in (
+        on_file(team, tmp_path, there),
+        folder / "b_state_dict.pt",
+        torch.load(folder / "b_state_dict.pt", weights_only=False) if team.rank == 0 else {},
+    ):
+        here = small(team, seed=1)
+        load_neural_operator(here, source)
+        assert all(np.array_equal(w, expected[name]) for name, w in (here.state() or {}).items())
+
+
+OTHER = {  # options there, what the error says, and those here that mean the same
+    "stabilizer": (dict(stabilizer="tanh"), "stabilizer = 'tanh', our model has None", None),
+    "non_linearity": (
+        dict(non_linearity=torch.nn.functional.relu),
+        "non_linearity = 'relu', our model has 'gelu'",
+        None,
+    ),
+    "preactivation": (dict(preactivation=True), "preactivation = True, our model has False", None),
+    "separable": (dict(separable=True), "separable = True", None),
+    "max_n_modes": (dict(max_n_modes=(6, 4)), "max_n_modes = (6, 4)", None),
+    "padding": (dict(domain_padding=0.2), "domain_padding = 0.2, our model has None", dict(domain_padding=[0.2, 0.2])),
+    "no padding": (dict(domain_padding=0), None, dict(domain_padding=None)),
+    "scaling": (dict(resolution_scaling_factor=2), "factor = 2,", dict(resolution_scaling_factor=[[2, 2]])),
+    "norm": (dict(norm="instance_norm"), "norm = 'instance_norm'", dict(norm="instance_norm")),
+    "skip": (
+        dict(fno_skip="identity", channel_mlp_skip=None),
+        "_skip = ",
+        dict(fno_skip="identity", channel_mlp_skip=None),
+    ),
+    "free": (dict(channel_mlp_dropout=0.1, fno_block_precision="mixed"), None, {}),
+}
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_a_state_dict_with_other_options_is_refused(team, tmp_path, name):
+    options, text, same = OTHER[name]
+    path = on_file(team, tmp_path, theirs.FNO((4, 4), 1, 1, 4, n_layers=1, **options))
+    if text:
+        message = same_text(team, lambda: load_neural_operator(small(team), path))
+        assert text in message and "there.pt" in message
+    if same is not None:
+        load_neural_operator(small(team, **same), path)
+
+
+def test_options_that_were_given_by_position_count(team, tmp_path):
+    by_position = (4, 4), 1, 1, 4, 1, 2, 2, None
+    load_neural_operator(small(team, positional_embedding=None), on_file(team, tmp_path, theirs.FNO(*by_position)))
+    text = same_text(team, lambda: load_neural_operator(small(team), on_file(team, tmp_path, theirs.FNO(*by_position))))
+    assert "positional_embedding = None, our model has 'grid'" in text
+
+
+def test_what_a_file_names_and_is_not_known_is_refused_and_never_run(team, tmp_path, monkeypatch):
+    path = on_file(team, tmp_path, theirs.FNO((4, 4), 1, 1, 4, n_layers=1, non_linearity=torch.nn.GELU()))
+    text = same_text(team, lambda: load_neural_operator(small(team), path))
+    assert "there.pt names torch.nn.modules.activation.GELU" in text
+    path = on_file(team, tmp_path, theirs.FNO((4, 4), 1, 1, 4, n_layers=1))
+    with monkeypatch.context() as older:  # as torch < 2.5 is
+        older.delattr(torch.serialization, "safe_globals")
+        text = same_text(team, lambda: load_neural_operator(small(team), path))
+    assert "take torch >= 2.5, or store numbers alone: torch.save(" in text
+    model, folder = theirs.FNO((4, 4), 1, 1, 4, n_layers=1), path.parent
+    remedy = text.partition("store numbers alone: ")[2].replace("..", "path")
+    wire.at_root(team, lambda: exec(remedy, {"torch": torch, "model": model, "path": folder / "alone.pt"}))
+    load_neural_operator(small(team), folder / "alone.pt")

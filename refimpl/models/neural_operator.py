@@ -35,6 +35,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import count
+from typing import Any
 
 from ..layers import (
     GELU,
@@ -155,6 +156,15 @@ class NeuralOperator(Sequential):
         makers["projection"] = partial(both, make=channel_mlp(projection, out, seeds))
         super().__init__(lifted | chain(H, makers))
         self.n_modes = n_modes
+        self.options: dict[str, Any] = {  # what a state dict's shapes do not tell
+            "n_layers": n_layers,
+            "positional_embedding": positional_embedding,
+            "norm": norm,
+            "channel_mlp_skip": channel_mlp_skip,
+            "fno_skip": fno_skip,
+            "domain_padding": domain_padding,
+            "resolution_scaling_factor": resolution_scaling_factor,
+        }
 
 
 def block(
