@@ -15,9 +15,9 @@ settings.load_profile("refimpl")
 
 # what has no blocks, has them on the host by its nature (files, pictures, the solvers), or chooses the library itself
 HOST = """
-arrays cli draw generate generate_sphere geology images inversion misuse mutants navier_stokes partition readme scaling small_scope
-spmd torch tutorials two_phase two_phase_adjoint two_phase_case two_phase_ranks two_phase_rock two_phase_solver
-two_phase_wells waiting wire
+arrays cli draw generate generate_sphere geology images inversion misuse mutants navier_stokes partition readme scaling
+small_scope spmd torch tutorials two_phase two_phase_adjoint two_phase_case two_phase_ranks two_phase_rock
+two_phase_solver two_phase_wells waiting wire
 """.split()
 collect_ignore = []
 

@@ -6,7 +6,7 @@ Definition   dfno stores, for each block, up to 2^(n-1) corner tensors (in, out,
 Ranks        Each rank of dfno stores its part: with P its grid (batch, channels, N_1, .., N_n), a = ceil(n/2) and b = n - a,
              the kept frequencies lie in balanced blocks of the grid whose axes 1..a are 1, and whose axes a+1..n are P's
              times P_1, .., P_b. A corner that is empty on a rank is left out, and those that follow are counted on. All other
-             weights are rank 0's.
+             weights are rank 0's, and empty elsewhere.
 Names        linear1 .. linear4 are our time, lift.linear, head.project and head.out; blocks.k.linear is block k's linear.
 Not used     dfno stores norms and biases of the blocks that it never uses; any other name is refused.
 Trap         Where dfno cuts the batch, its ranks there have different R, so there is not one network to read. Nothing in
