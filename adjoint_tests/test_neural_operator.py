@@ -176,7 +176,7 @@ def test_what_does_not_fit_is_refused_by_all_ranks_alike(team):
     turned = {name: w[:, :, ::2] if "convs.1.weight" in name else w for name, w in state.items()}
     make = lambda *arguments, **options: lambda: NeuralOperator(X, *arguments, **options)
     for text, call in {
-        "convs.0.weight.core is no weight": lambda: load_neural_operator(F, unknown),
+        "convs.0.weight.core in the state dict is no weight": lambda: load_neural_operator(F, unknown),
         "load_state: expected parameters": lambda: load_neural_operator(F, fewer),
         "expected complex128[4, 2, 4, 4] on rank 0, got complex128[2, 2, 4, 4]": lambda: load_neural_operator(
             F, turned

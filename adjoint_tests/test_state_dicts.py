@@ -11,6 +11,7 @@ from refimpl import wire
 from refimpl.models import FNO, NeuralOperator, load_dfno, load_neural_operator
 
 WEIGHT = "lifting.fcs.0.weight"
+MATRIX = {WEIGHT: np.ones((8, 3, 1))}
 NOT_STATES = {  # and what the error says
     "an integer key": ({1: np.ones(2)}, "by name in the state dict, got the key 1"),
     "a state dict inside": ({"model": {WEIGHT: np.ones(2)}}, "got only model; is one of them that dict?"),
@@ -21,11 +22,19 @@ NOT_STATES = {  # and what the error says
     "a number for a matrix": ({"fno_blocks.convs.0.weight": np.ones(())}, "has the shape ()"),
     "a wide kernel": ({WEIGHT: np.ones((8, 3, 5))}, f"{WEIGHT} in the state dict has the shape (8, 3, 5)"),
     "another network": ({"module.weight": np.ones(2)}, "module.weight in the state dict is no weight of a dense FNO"),
-    "few weights": ({WEIGHT: np.ones((8, 3, 1))}, "from the state dict: block0.bias.b is missing (and "),
+    "an option that ours has not": (
+        MATRIX | {"_metadata": {"stabilizer": "tanh"}},
+        "stabilizer = 'tanh', our model has None",
+    ),
+    "another option": (MATRIX | {"_metadata": {"domain_padding": 0.2}}, "domain_padding = 0.2, our model has None"),
+    "an option by position": (MATRIX | {"_metadata": {"args": ((4, 4), 1, 1, 4, 2)}}, "n_layers = 2, our model has 1"),
+    "an option of no kind": (MATRIX | {"_metadata": {"domain_padding": "wide"}}, "domain_padding = 'wide', our model"),
+    "few weights": (MATRIX, "from the state dict: block0.bias.b is missing (and "),
 }
 FILES = {
     "empty": (b"", "not whole"),
     "junk": (b"hello world" * 100, "not whole"),
+    "short": (b"PK", "not whole"),
     "a pickle": (pickle.dumps({WEIGHT: [1.0]}), "not whole"),
     "code": (b"cos\nsystem\n(S'touch ran'\ntR.", "bad.pt"),
 }

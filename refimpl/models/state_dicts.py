@@ -85,14 +85,16 @@ def loaded(path: Path) -> Any:
         raise RuntimeError(f"read_state: torch reads {path}; install it, or give the arrays by name") from None
     allowed: Callable = getattr(torch.serialization, "safe_globals", lambda _: nullcontext())
     old = "" if hasattr(torch.serialization, "safe_globals") else "take torch >= 2.5, or "
+    stand_ins = [type(name, (), {"__module__": module}) for module, names in NAMED.items() for name in names]
     try:
-        with allowed([type(name, (), {"__module__": module}) for module, names in NAMED.items() for name in names]):
-            if is_zipfile(path) and ZipFile(path).testzip():
+        with path.open("rb") as file, allowed(stand_ins):
+            if is_zipfile(file) and ZipFile(file).testzip():
                 raise BadZipFile  # torch does not compare the checksums
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
-    except Exception as error:  # torch raises many kinds
+            file.seek(0)
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds, OSError too, but only what the system refuses names the file
+        if isinstance(error, OSError) and error.filename:
+            raise
         named = re.search(r"GLOBAL (\S+)", str(error))
         problem = f"is no state dict of torch.save, or not whole ({type(error).__name__}): copy or store it again"
         if named:
