@@ -41,6 +41,14 @@ def test_what_others_have_trained_runs(team, tmp_path, monkeypatch):
     assert all(np.all(w == 0.5) for w in names["D"].parameters.values())
 
 
+def test_a_simulator_has_the_adjoint_that_is_shown(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(PROGRAMS[2], names)
+    assert len(names["run"].steps) == 11
+    assert set(names["gradients"]) == {"permeability", "porosity", "multiplier", "rate"}
+
+
 def dfno_states(torch):
     """What four ranks of dfno store: tensors of one number, in the shapes of README's network."""
     shapes = {"time": (16, 1), "lift.linear": (20, 2), "head.project": (128, 20), "head.out": (1, 128)}
