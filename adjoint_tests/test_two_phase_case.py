@@ -202,7 +202,7 @@ def test_a_run_of_another_case_is_not_gone_on_with(folder, tmp_path):
     with pytest.raises(ValueError, match="not a run of this case: it has another TOML"):
         record(replace(SMALL, porosity=0.3), folder / "run.h5", resume=True)
     np.save(tmp_path / "porosity.npy", np.full(SMALL.shape, 0.3))
-    case = replace(SMALL, porosity=str(tmp_path / "porosity.npy"), times=(DAY,))
+    case = replace(SMALL, porosity=str(tmp_path / "porosity.npy"), times=(DAY,), wells=SMALL.wells[:1])
     record(case, tmp_path / "run.h5")
     np.save(tmp_path / "porosity.npy", np.full(SMALL.shape, 0.2))
     with pytest.raises(ValueError, match="its porosity is another"):
@@ -286,12 +286,21 @@ def box(wells=(), **changes) -> Reservoir:
 WELL = dict(cell=(1, 1), layers=(0, 1), rate=1e-4)
 IMPLAUSIBLE = {
     "permeability in millidarcy": (lambda: simulate(box(k=100.0), [DAY]), r"kx within 1e-30..1e-08 m2 .*got 100"),
+    "permeability in darcy": (lambda: simulate(box(k=0.1), [DAY]), r"kx within 1e-30..1e-08 m2 .*got 0.1"),
     "depth in centimetres": (lambda: simulate(box(top=80000.0), [DAY]), "the top within .* m, got 80000"),
+    "depth in km": (lambda: simulate(box(top=0.8), [DAY]), r"largest depth of top within .* m \(1 km .*got 0.8"),
     "density in g/cm3": (
         lambda: simulate(box(fluids=Fluids((1.025, 0.7))), [DAY]),
-        "density of CO2 within 1..10000 kg/m3",
+        "density of brine within 700..2000 kg/m3 .*got 1.025",
     ),
-    "viscosity in cP": (lambda: simulate(box(fluids=Fluids(viscosity=(0.5, 60.0))), [DAY]), "viscosity of CO2.*got 60"),
+    "viscosity in cP": (
+        lambda: simulate(box(fluids=Fluids(viscosity=(0.5, 0.06))), [DAY]),
+        r"viscosity of brine within 1e-06..0.01 Pa s \(1 cP is 1e-3 Pa s\), got 0.5",
+    ),
+    "viscosity of CO2 in cP": (
+        lambda: simulate(box(fluids=Fluids(viscosity=(5e-4, 0.06))), [DAY]),
+        "viscosity of CO2.*got 0.06",
+    ),
     "compressibility in 1/bar": (
         lambda: simulate(box(fluids=Fluids(compressibility=(4.5e-5, 1e-3))), [DAY]),
         "compressibility within .*got 4.5e-05",
@@ -300,16 +309,36 @@ IMPLAUSIBLE = {
         lambda: simulate(box(), [DAY], State(np.full((3, 3, 2), 80.0), np.zeros((3, 3, 2)))),
         r"initial pressure .* within .* \(1 bar is 1e5 Pa\), got 80 in cell \(0, 0, 0\)",
     ),
+    "reference pressure in bar": (
+        lambda: replace(SMALL, reference_pressure=100.0),
+        r"reference_pressure within 10000..1e\+09 Pa \(1 bar is 1e5 Pa\), or 0, got 100",
+    ),
     "entry pressure in bar": (
-        lambda: simulate(box(fluids=Fluids(capillary=BrooksCorey(1e9))), [DAY]),
-        "entry_pressure within",
+        lambda: replace(SMALL, capillary=(BrooksCorey(0.05),)),
+        r"entry_pressure within 100..1e\+08 Pa \(1 bar is 1e5 Pa\), or 0, got 0.05",
     ),
     "limit in bar": (lambda: simulate(box([Injector(**WELL, bhp=120.0)]), [DAY]), r"limit of well 0 \(injector\)"),
     "rate in cubic metres a day": (
-        lambda: simulate(box([Injector(**WELL | {"rate": 1.4e6})]), [DAY]),
-        r"rate of well 0 \(injector\) within 0..100 m3/s .*got 1.4e\+06",
+        lambda: simulate(box([Injector(**WELL | {"rate": 600.0})]), [DAY]),
+        r"rate of well 0 \(injector\) within 0..5 m3/s .*got 600",
     ),
-    "time in years": (lambda: simulate(box(), [1e18]), "times of the reports within"),
+    "rate in kg/s": (lambda: simulate(box([Injector(**WELL | {"rate": 7.0})]), [DAY]), "rate of well 0 .*got 7"),
+    "times in years": (
+        lambda: replace(SMALL, times=(0.25, 0.5, 1.0, 2.0), wells=()),
+        r"last of the times of the reports within 10000.* s \(a day is 8.64e4 s, a year 3.16e7 s\).*got 2",
+    ),
+    "times in days": (
+        lambda: replace(SMALL, times=(91.0, 182.0, 365.0, 730.0), wells=()),
+        "last of the times.*got 730",
+    ),
+    "a schedule in days": (
+        lambda: simulate(box([Injector(**WELL | {"rate": ((0.0, 1e-4), (365.0, 0.0))})]), [DAY]),
+        r"last of the times in the rate of well 0 \(injector\) within .*got 365",
+    ),
+    "a schedule that outlasts the run": (
+        lambda: simulate(box([Injector(**WELL | {"rate": ((0.0, 1e-4), (2.0 * DAY, 0.0))})]), [DAY]),
+        r"rate of well 0 \(injector\) changes at 172800 s, and the last of the times of the reports is 86400 s",
+    ),
     "a limit below the rock's pressure": (
         lambda: simulate(box([Injector(**WELL, bhp=7e6)]), [DAY]),
         r"well 0 \(injector\) can pass nothing within its limit of 7e\+06 Pa: the pressure in the rock .* is 8.1\d+e\+06",
@@ -323,8 +352,8 @@ IMPLAUSIBLE = {
         r"well 0 \(producer\) can pass nothing within its limit of 9e\+06 Pa",
     ),
     "a rate far beyond the limit": (
-        lambda: simulate(box([Injector(**WELL | {"rate": 50.0}, bhp=9e6)]), [DAY]),
-        r"cannot come near its rate of 50 m3/s: within its limit of 9e\+06 Pa .* m3/s go in at first",
+        lambda: simulate(box([Injector(**WELL | {"rate": 4.0}, bhp=8.3e6)]), [DAY]),
+        r"cannot come near its rate of 4 m3/s: within its limit of 8.3e\+06 Pa .* m3/s go in at first",
     ),
     "more than the pores hold": (
         lambda: simulate(box([Injector(**WELL, bhp=9e6), Injector(**WELL | {"rate": 1.0})]), [10.0 * DAY]),

@@ -1,7 +1,8 @@
 """Plausible: a run that cannot be is refused before its first step, by the name and the value of what is wrong.
 
-Units        A number that is off by orders of magnitude is in other units: millidarcy for m2, bar for Pa, cP for Pa s, tonnes
-             a year for m3/s. The bounds are wide: nothing that rock, fluids or wells have ever had is outside.
+Units        A number that is off by orders of magnitude is in other units: millidarcy for m2, bar for Pa, cP for Pa s, km for
+             m, kg/s for m3/s, days or years for s. What rock, brine, CO2 and wells really have is inside the bounds.
+Schedules    A rate that is to change after the last report never would: the run is too short, or the rows are in other units.
 Wells        A well whose limit is on the wrong side of the pressure around it can pass nothing. An injector whose rate is far
              beyond what its limit lets in is a mistake as well: for as much as goes in, its rate is inf.
 Volume       Without producers, the wells that no limit holds back cannot bring in more than the pores hold.
@@ -21,23 +22,28 @@ from .reservoir import Reservoir, State, hydrostatic
 from .saturation_functions import GIVES_WAY
 from .wells import Injector, Producer, named, schedule
 
+DAYS = "s (a day is 8.64e4 s, a year 3.16e7 s)"
 BOUNDS = {
     "cells": Bounds(1, 1e10, "in all"),
     "permeability": Bounds(1e-30, 1e-8, "m2 (1 darcy is 9.87e-13 m2)", zero=True),
     "porosity": Bounds(1e-6, 1.0, "of the rock's volume", zero=True),
     "multiplier": Bounds(1e-6, 1e12, "of the pore volume"),
     "depth": Bounds(-2e4, 2e4, "m"),
+    "largest depth": Bounds(10.0, 2e4, "m (1 km is 1000 m)", zero=True),
     "length of a cell": Bounds(1e-4, 1e6, "m"),
-    "density": Bounds(1.0, 1e4, "kg/m3"),
-    "viscosity": Bounds(1e-6, 1.0, "Pa s (1 cP is 1e-3 Pa s)"),
+    "density of brine": Bounds(700.0, 2000.0, "kg/m3 (1 g/cm3 is 1000 kg/m3)"),
+    "density of CO2": Bounds(1.0, 2000.0, "kg/m3 (1 g/cm3 is 1000 kg/m3)"),
+    "viscosity": Bounds(1e-6, 1e-2, "Pa s (1 cP is 1e-3 Pa s)"),
     "compressibility": Bounds(0.0, 1e-6, "1/Pa (1 per bar is 1e-5 1/Pa)"),
-    "reference pressure": Bounds(0.0, 1e9, "Pa (1 bar is 1e5 Pa)"),
-    "entry pressure": Bounds(0.0, 1e8, "Pa (1 bar is 1e5 Pa)"),
-    "initial pressure": Bounds(1e3, 1e9, "Pa (1 bar is 1e5 Pa)"),
+    "reference pressure": Bounds(1e4, 1e9, "Pa (1 bar is 1e5 Pa)", zero=True),
+    "entry pressure": Bounds(100.0, 1e8, "Pa (1 bar is 1e5 Pa)", zero=True),
+    "initial pressure": Bounds(1e4, 1e9, "Pa (1 bar is 1e5 Pa)"),
     "bottom-hole pressure": Bounds(1e4, 2e9, "Pa (1 bar is 1e5 Pa)"),
-    "rate": Bounds(0.0, 100.0, "m3/s at reference pressure (70 t/s of CO2 are 100 m3/s)"),
+    "rate": Bounds(0.0, 5.0, "m3/s at reference pressure (1 m3/s of CO2 is about 0.7 t/s, or 22 Mt a year)"),
     "radius": Bounds(1e-4, 10.0, "m"),
-    "time": Bounds(1e-3, 1e15, "s (a year is 3.16e7 s)", zero=True),
+    "time": Bounds(1e-3, 1e15, "s", zero=True),
+    "end": Bounds(1e4, 1e15, DAYS),
+    "last row": Bounds(1e4, 1e15, DAYS, zero=True),
 }
 MOST_BEYOND = 100.0  # times what a well's limit lets in at first
 
@@ -46,6 +52,7 @@ def check_run(reservoir: Reservoir, times: Sequence[float], initial: State | Non
     """(times, initial state) as arrays. Raises ValueError where times or the state are unfit, or the run is not plausible."""
     reports, state = _checked_times(times), _checked_state(reservoir, initial)
     check_units(reservoir, reports, state)
+    check_schedules(reservoir, float(reports[-1]))
     check_wells(reservoir, state)
     check_volume(reservoir, float(reports[-1]))
     return reports, state
@@ -64,8 +71,9 @@ def check_units(reservoir: Reservoir, times: np.ndarray, state: State) -> None:
         ("porosity", "porosity", rock.porosity),
         ("multiplier", "boundary", reservoir.multiplier.reshape(grid.shape)),
         ("depth", "top", grid.top),
+        ("largest depth", "largest depth of top", np.abs(grid.top).max()),
         *(("length of a cell", f"spacing {name}", h) for name, h in zip(("dx", "dy", "dz"), grid.spacing, strict=True)),
-        *(("density", f"density of {name}", v) for name, v in zip(("brine", "CO2"), fluids.density, strict=True)),
+        *((f"density of {name}",) * 2 + (v,) for name, v in zip(("brine", "CO2"), fluids.density, strict=True)),
         *(("viscosity", f"viscosity of {name}", v) for name, v in zip(("brine", "CO2"), fluids.viscosity, strict=True)),
         *(("compressibility", "compressibility", v) for v in (*fluids.compressibility, rock.compressibility)),
         *(
@@ -75,16 +83,29 @@ def check_units(reservoir: Reservoir, times: np.ndarray, state: State) -> None:
         *(("entry pressure", "capillary entry_pressure", v) for v in entries),
         ("initial pressure", "initial pressure (by pressure, datum and top)", state.pressure),
         ("time", "times of the reports", times),
+        ("end", "last of the times of the reports", times[-1]),
     ]
     for number, well in enumerate(reservoir.wells):
         rates = [rate for _, rate in schedule(well) if rate < np.inf]
-        given.append(("time", f"times in the rate of {named(number, well)}", [time for time, _ in schedule(well)]))
+        starts = [time for time, _ in schedule(well)]
+        given.append(("time", f"times in the rate of {named(number, well)}", starts))
+        given.append(("last row", f"last of the times in the rate of {named(number, well)}", starts[-1]))
         given.append(("radius", f"radius of {named(number, well)}", well.radius))
         given.append(("rate", f"rate of {named(number, well)}", max(rates, default=0.0)))
         if well.bhp < np.inf:
             given.append(("bottom-hole pressure", f"bhp, the limit of {named(number, well)}", well.bhp))
     for bound, name, values in given:
         check_within("two_phase", f"the {name}", values, BOUNDS[bound])
+
+
+def check_schedules(reservoir: Reservoir, end: float) -> None:
+    """Raise ValueError where a well's rate is to change after the run."""
+    for number, well in enumerate(reservoir.wells):
+        if (last := schedule(well)[-1][0]) > end:
+            raise ValueError(
+                f"two_phase: the rate of {named(number, well)} changes at {last:g} s, and the last of the times of the reports "
+                f"is {end:g} s; leave the row out, or give later times"
+            )
 
 
 def check_wells(reservoir: Reservoir, state: State) -> None:
