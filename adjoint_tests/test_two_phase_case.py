@@ -15,6 +15,7 @@ from PIL import Image
 from two_phase_cases import DARCY, DAY
 
 from refimpl.cli.launch import environment
+from solvers.__main__ import main
 from solvers.grid import Grid
 from solvers.navier_stokes import read_flow
 from solvers.two_phase import (
@@ -347,6 +348,10 @@ IMPLAUSIBLE = {
         lambda: simulate(box([Producer((2, 2), (0, 1), 1e6, 1e-8), Injector(**WELL, bhp=7e6)]), [DAY]),
         r"well 1 \(injector\) can pass nothing within its limit of 7e\+06 Pa",
     ),
+    "the same later, beside a producer that is only there to look": (
+        lambda: replace(SMALL, wells=(SMALL.wells[0], Injector((2, 2), (2, 4), ((1e6, 4e-3),), bhp=8e6))),
+        r"well 1 \(injector\) can pass nothing within its limit of 8e\+06 Pa: the pressure in the rock .* is 8.\d+e\+06",
+    ),
     "a producer above the rock's pressure": (
         lambda: simulate(box([Producer((1, 1), (0, 1), 9e6)]), [DAY]),
         r"well 0 \(producer\) can pass nothing within its limit of 9e\+06 Pa",
@@ -362,6 +367,24 @@ IMPLAUSIBLE = {
     "a case is checked where it is made": (lambda: replace(SMALL, top=80000.0), "the top within"),
     "steps": (lambda: StepControl(first=10.0), "first"),
 }
+
+
+def test_a_limit_is_not_refused_that_other_wells_will_meet():
+    later = Injector((2, 2), (2, 4), ((30.0 * DAY, 4e-3),), bhp=8e6)
+    replace(SMALL, wells=(replace(SMALL.wells[0], rate=np.inf), later))
+    replace(SMALL, wells=(replace(SMALL.wells[0], bhp=9e6, rate=np.inf), replace(later, bhp=np.inf)))
+
+
+def test_what_a_limit_kept_a_well_from_is_told_at_the_end(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("solvers.__main__.under_mpi", lambda: False)
+    beyond = replace(SMALL, times=(DAY,), wells=(Injector((2, 2), (2, 4), 0.9, bhp=1.2e7), SMALL.wells[0]))
+    (tmp_path / "case.toml").write_text(to_toml(beyond))
+    assert main(["simulate", str(tmp_path / "case.toml"), "--out", str(tmp_path / "run.h5")]) == 0
+    told = capsys.readouterr().out.splitlines()
+    brought = read_run(tmp_path / "run.h5").arrays["well_volume"][-1, 0, 1]
+    assert told[1:] == [
+        f"well 0 (injector) brought in {brought:.3g} of 7.78e+04 m3: held back by its limit of 1.2e+07 Pa"
+    ]
 
 
 @pytest.mark.parametrize("fault", IMPLAUSIBLE)

@@ -105,6 +105,8 @@ def _simulate_two_phase(options: argparse.Namespace) -> int:
     if first:
         run = two_phase.read_run(options.out)
         print(f"{options.out}: {run.dt.size} steps, mass balance {run.arrays['mass_balance_error'][-1]:.1e}")
+        for line in two_phase.shortfalls(case.wells, case.times[-1], run.arrays["well_volume"][-1]):
+            print(line)
     return 0
 
 

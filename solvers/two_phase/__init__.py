@@ -40,3 +40,4 @@ from .simulate import Result as Result
 from .simulate import simulate as simulate
 from .wells import Injector as Injector
 from .wells import Producer as Producer
+from .wells import shortfalls as shortfalls

@@ -3,8 +3,9 @@
 Units        A number that is off by orders of magnitude is in other units: millidarcy for m2, bar for Pa, cP for Pa s, km for
              m, kg/s for m3/s, days or years for s. What rock, brine, CO2 and wells really have is inside the bounds.
 Schedules    A rate that is to change after the last report never would: the run is too short, or the rows are in other units.
-Wells        A well whose limit is on the wrong side of the pressure around it can pass nothing. An injector whose rate is far
-             beyond what its limit lets in is a mistake as well: for as much as goes in, its rate is inf.
+Wells        A well whose limit is on the wrong side of the pressure around it can pass nothing, unless wells of the other kind
+             move as much as the whole box gives way over the difference. An injector whose rate is far beyond what its limit
+             lets in is a mistake as well: for as much as goes in, its rate is inf.
 Volume       Without producers, the wells that no limit holds back cannot bring in more than the pores hold.
 """
 
@@ -16,11 +17,12 @@ from dataclasses import replace
 import numpy as np
 
 from ..checks import Bounds, check_values, check_within
+from .fluids import BRINE
 from .injection import well_terms
 from .phases import evaluate_phases
 from .reservoir import Reservoir, State, hydrostatic
 from .saturation_functions import GIVES_WAY
-from .wells import Injector, Producer, named, schedule
+from .wells import Injector, Producer, Well, named, schedule, volume_asked
 
 DAYS = "s (a day is 8.64e4 s, a year 3.16e7 s)"
 BOUNDS = {
@@ -53,7 +55,7 @@ def check_run(reservoir: Reservoir, times: Sequence[float], initial: State | Non
     reports, state = _checked_times(times), _checked_state(reservoir, initial)
     check_units(reservoir, reports, state)
     check_schedules(reservoir, float(reports[-1]))
-    check_wells(reservoir, state)
+    check_wells(reservoir, state, float(reports[-1]))
     check_volume(reservoir, float(reports[-1]))
     return reports, state
 
@@ -108,19 +110,21 @@ def check_schedules(reservoir: Reservoir, end: float) -> None:
             )
 
 
-def check_wells(reservoir: Reservoir, state: State) -> None:
+def check_wells(reservoir: Reservoir, state: State, end: float) -> None:
     """Raise ValueError where an injector's limit lets nothing in at the initial state, or hardly anything of its rate, and
-    where a producer's lets nothing out; unless wells of the other kind can change the pressure before it is needed."""
+    where a producer's lets nothing out; unless wells of the other kind can change that before it is needed."""
     wells, fluids, P = reservoir.perforations, reservoir.fluids, state.pressure.ravel()
     phases = evaluate_phases(fluids, P, state.saturation.ravel())
     limit = np.where(np.isfinite(wells.bhp), wells.bhp, 0.0)
     terms = well_terms(replace(wells, rate=wells.sign * np.inf), fluids, limit, phases, phases)
     passes = np.abs(wells.per_well(terms.q).sum(axis=0))
-    both = wells.sign.size > 0 and wells.sign.min() != wells.sign.max()
     for number, well in enumerate(reservoir.wells):
         most = max(rate for _, rate in schedule(well))
         at_once = isinstance(well, Injector) and wells.rate[number] > 0.0
-        if not well.bhp < np.inf or most == 0.0 or (both and not at_once):
+        if not well.bhp < np.inf or most == 0.0:
+            continue
+        gap = abs(P[wells.first[number]] - well.bhp)
+        if not at_once and _others_move(reservoir, well, end) > _given_way(reservoir, gap):
             continue
         if passes[number] == 0.0:
             raise ValueError(
@@ -135,23 +139,29 @@ def check_wells(reservoir: Reservoir, state: State) -> None:
             )
 
 
+def _others_move(reservoir: Reservoir, well: Well, end: float) -> float:
+    """The most that wells of the other kind than ``well`` can bring in, or take out, m3."""
+    return sum(volume_asked(other, end) for other in reservoir.wells if type(other) is not type(well))
+
+
+def _given_way(reservoir: Reservoir, change: float) -> float:
+    """The volume by which brine and pores give way where the pressure of the whole box, without aquifers, changes by so many
+    Pa, m3."""
+    pores = (reservoir.pore_volume / reservoir.multiplier)[reservoir.active.ravel()].sum()
+    return float(pores * change * (reservoir.rock.compressibility + reservoir.fluids.compressibility[BRINE]))
+
+
 def check_volume(reservoir: Reservoir, end: float) -> None:
     """Raise ValueError where injectors without a limit are to bring more into a box without producers than it holds."""
     if any(isinstance(well, Producer) for well in reservoir.wells):
         return
-    volume = sum(_volume(schedule(well), end) for well in reservoir.wells if well.bhp == np.inf)
+    volume = sum(volume_asked(well, end) for well in reservoir.wells if well.bhp == np.inf)
     pores = float(reservoir.pore_volume[reservoir.active.ravel()].sum())
     if volume > pores:
         raise ValueError(
             f"two_phase: the wells without a limit are to inject {volume:.3g} m3 by {end:g} s, and the pores hold "
             f"{pores:.3g} m3 with all aquifers; lower the rates, which are in m3/s, or give the wells limits"
         )
-
-
-def _volume(rows: Sequence[tuple[float, float]], end: float) -> float:
-    """What a schedule injects until ``end``, m3."""
-    starts = [min(time, end) for time, _ in rows] + [end]
-    return sum(rate * (b - a) for (_, rate), a, b in zip(rows, starts, starts[1:], strict=False))
 
 
 def _checked_times(times: Sequence[float]) -> np.ndarray:

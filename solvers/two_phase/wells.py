@@ -13,13 +13,15 @@ Reference    Peaceman (1983), Interpretation of well-block pressures in numerica
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..grid import Grid
 from ..records import settle
+
+WHOLE = 0.99  # of a volume: a well that moved less fell short of it
 
 Rate = float | Sequence[tuple[float, float]]
 
@@ -87,6 +89,22 @@ def inflow_at(well: Well, time: float) -> float:
     for start, value in schedule(well):
         rate = value if start <= time else rate
     return rate if isinstance(well, Injector) else -rate
+
+
+def volume_asked(well: Well, end: float) -> float:
+    """What the rates of a well are to move until ``end`` in s, m3 at reference pressure."""
+    rows = schedule(well)
+    starts = [min(time, end) for time, _ in rows] + [end]
+    return sum(rate * (b - a) for (_, rate), a, b in zip(rows, starts, starts[1:], strict=False) if a < b)
+
+
+def shortfalls(wells: Sequence[Well], end: float, volume: np.ndarray) -> Iterator[str]:
+    """Of each well that moved less until ``end`` than its rates say, what; ``volume`` (wells, 2) as in a Result, m3."""
+    for number, (well, moved) in enumerate(zip(wells, np.abs(volume.sum(axis=1)), strict=True)):
+        asked = volume_asked(well, end)
+        if moved < WHOLE * asked < np.inf:
+            way = "brought in" if isinstance(well, Injector) else "took out"
+            yield f"{named(number, well)} {way} {moved:.3g} of {asked:.3g} m3: held back by its limit of {well.bhp:g} Pa"
 
 
 def _check(well: Well) -> None:
