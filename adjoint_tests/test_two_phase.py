@@ -353,17 +353,6 @@ def test_a_run_of_too_many_steps_raises_and_says_how_far_it_came():
         simulate(layered_reservoir((6, 6, 6)), [100.0 * DAY], control=control)
 
 
-def test_incompressible_closed_box_raises():
-    rigid = Reservoir(
-        Grid((3, 3, 2), (10.0, 10.0, 2.0), 800.0),
-        Rock((DARCY,) * 3, 0.2, compressibility=0.0),
-        Fluids(compressibility=(0.0, 0.0)),
-        [Injector((1, 1), (0, 2), 1e-4)],
-    )
-    with pytest.raises(SimulationError, match="below the shortest"):
-        simulate(rigid, [DAY])
-
-
 def with_nan(shape: tuple[int, ...]) -> np.ndarray:
     array = np.full(shape, 1e-12)
     array.flat[-1] = np.nan

@@ -285,6 +285,7 @@ def box(wells=(), **changes) -> Reservoir:
 
 
 WELL = dict(cell=(1, 1), layers=(0, 1), rate=1e-4)
+RIGID = dict(compressibility=(0.0, 0.0), rock_compressibility=0.0)
 IMPLAUSIBLE = {
     "permeability in millidarcy": (lambda: simulate(box(k=100.0), [DAY]), r"kx within 1e-30..1e-08 m2 .*got 100"),
     "permeability in darcy": (lambda: simulate(box(k=0.1), [DAY]), r"kx within 1e-30..1e-08 m2 .*got 0.1"),
@@ -362,7 +363,23 @@ IMPLAUSIBLE = {
     ),
     "more than the pores hold": (
         lambda: simulate(box([Injector(**WELL, bhp=9e6), Injector(**WELL | {"rate": 1.0})]), [10.0 * DAY]),
-        r"are to inject 8.64e\+05 m3 by 864000 s, and the pores hold",
+        r"are to inject 8.64e\+05 m3 by 864000 s, and at 1e\+09 Pa the pores make room for",
+    ),
+    "a rigid box": (
+        lambda: replace(SMALL, **RIGID, wells=SMALL.wells[1:]),
+        r"injectors alone.* got rock_compressibility = 0 and compressibility = \(0.0, 0.0\)",
+    ),
+    "a rigid box that wells empty": (
+        lambda: replace(SMALL, **RIGID, wells=SMALL.wells[:1]),
+        "producers alone.* got rock_compressibility = 0",
+    ),
+    "a box that is nearly rigid": (
+        lambda: replace(SMALL, **RIGID | {"rock_compressibility": 1e-20}, wells=(Injector((2, 2), (2, 4), 4e-3),)),
+        r"are to inject 2.07e\+04 m3 by 5.184e\+06 s, and at 1e\+09 Pa the pores make room for",
+    ),
+    "an aquifer in which all mass is lost": (
+        lambda: replace(SMALL, boundary=1e9),
+        r"the boundary within 1e-06..1e\+07 times the pore volume, got 1e\+09",
     ),
     "a case is checked where it is made": (lambda: replace(SMALL, top=80000.0), "the top within"),
     "steps": (lambda: StepControl(first=10.0), "first"),

@@ -175,7 +175,8 @@ def test_a_singular_column_of_one_rank_fails_the_run_on_all(team):
     for k in (kx, ky, kz):
         k[9, 8] = 0.0  # a column cut off, of fluids and pores that nothing compresses
     rigid = replace(reservoir.rock, permeability=(kx, ky, kz), compressibility=0.0)
-    closed = replace(reservoir, rock=rigid, fluids=Fluids(compressibility=(0.0, 0.0)))
+    wells = [*reservoir.wells, Producer((0, 0), (0, 8), 5e6)]
+    closed = replace(reservoir, rock=rigid, fluids=Fluids(compressibility=(0.0, 0.0)), wells=wells)
     partition, control = ri.Partition(team, GRIDS[team.size]), StepControl(shortest=4e4)
     text = same_text(team, lambda: simulate(closed, [DAY], control=control, partition=partition), SimulationError)
     assert "below the shortest" in text

@@ -6,7 +6,9 @@ Schedules    A rate that is to change after the last report never would: the run
 Wells        A well whose limit is on the wrong side of the pressure around it can pass nothing, unless wells of the other kind
              move as much as the whole box gives way over the difference. An injector whose rate is far beyond what its limit
              lets in is a mistake as well: for as much as goes in, its rate is inf.
-Volume       Without producers, the wells that no limit holds back cannot bring in more than the pores hold.
+Volume       Without producers, the wells that no limit holds back cannot bring in more than what is in the box gives way for,
+             and into a rigid box nothing goes at all.
+Aquifers     MOST_PORES times a pore volume: the mass that goes in is lost in the rounding of what they hold.
 """
 
 from __future__ import annotations
@@ -22,14 +24,15 @@ from .injection import well_terms
 from .phases import evaluate_phases
 from .reservoir import Reservoir, State, hydrostatic
 from .saturation_functions import GIVES_WAY
-from .wells import Injector, Producer, Well, named, schedule, volume_asked
+from .wells import Injector, Well, named, schedule, volume_asked
 
+MOST_PORES = 1e7
 DAYS = "s (a day is 8.64e4 s, a year 3.16e7 s)"
 BOUNDS = {
     "cells": Bounds(1, 1e10, "in all"),
     "permeability": Bounds(1e-30, 1e-8, "m2 (1 darcy is 9.87e-13 m2)", zero=True),
     "porosity": Bounds(1e-6, 1.0, "of the rock's volume", zero=True),
-    "multiplier": Bounds(1e-6, 1e12, "of the pore volume"),
+    "multiplier": Bounds(1e-6, MOST_PORES, "times the pore volume"),
     "depth": Bounds(-2e4, 2e4, "m"),
     "largest depth": Bounds(10.0, 2e4, "m (1 km is 1000 m)", zero=True),
     "length of a cell": Bounds(1e-4, 1e6, "m"),
@@ -56,7 +59,7 @@ def check_run(reservoir: Reservoir, times: Sequence[float], initial: State | Non
     check_units(reservoir, reports, state)
     check_schedules(reservoir, float(reports[-1]))
     check_wells(reservoir, state, float(reports[-1]))
-    check_volume(reservoir, float(reports[-1]))
+    check_volume(reservoir, state, float(reports[-1]))
     return reports, state
 
 
@@ -151,16 +154,25 @@ def _given_way(reservoir: Reservoir, change: float) -> float:
     return float(pores * change * (reservoir.rock.compressibility + reservoir.fluids.compressibility[BRINE]))
 
 
-def check_volume(reservoir: Reservoir, end: float) -> None:
-    """Raise ValueError where injectors without a limit are to bring more into a box without producers than it holds."""
-    if any(isinstance(well, Producer) for well in reservoir.wells):
+def check_volume(reservoir: Reservoir, state: State, end: float) -> None:
+    """Raise ValueError where wells of one kind are to change what is in a box that does not give way, or to bring in, without a
+    limit, more than it makes room for."""
+    wells, brine, rock = reservoir.wells, reservoir.fluids.compressibility[BRINE], reservoir.rock.compressibility
+    if len({type(well) for well in wells}) != 1:
         return
-    volume = sum(volume_asked(well, end) for well in reservoir.wells if well.bhp == np.inf)
-    pores = float(reservoir.pore_volume[reservoir.active.ravel()].sum())
-    if volume > pores:
+    gives = rock + (max(reservoir.fluids.compressibility) if state.saturation.any() else brine)
+    if gives == 0.0 and any(volume_asked(well, end) for well in wells):
         raise ValueError(
-            f"two_phase: the wells without a limit are to inject {volume:.3g} m3 by {end:g} s, and the pores hold "
-            f"{pores:.3g} m3 with all aquifers; lower the rates, which are in m3/s, or give the wells limits"
+            "two_phase: injectors alone, or producers alone, change nothing in a box that does not give way: got "
+            f"rock_compressibility = {rock:g} and compressibility = {reservoir.fluids.compressibility}, in 1/Pa"
+        )
+    volume = sum(volume_asked(well, end) for well in wells if well.bhp == np.inf)
+    pores = float(reservoir.pore_volume[reservoir.active.ravel()].sum())
+    room = pores * min(1.0, gives * (most := BOUNDS["initial pressure"].high))
+    if volume > room:
+        raise ValueError(
+            f"two_phase: the wells without a limit are to inject {volume:.3g} m3 by {end:g} s, and at {most:g} Pa the pores "
+            f"make room for {room:.3g} m3 with all aquifers; lower the rates, which are in m3/s, or give the wells limits"
         )
 
 
