@@ -109,6 +109,7 @@ def test_an_entry_that_is_not_known_or_missing_is_named(name):
 IMPLAUSIBLE = [
     (dict(ball=Ball((3.0, 4.1), 1e-6)), r"ball.radius of at least half a cell.* got 1e-06 m"),
     (dict(ball=Ball((3.0, 4.1), 0.5, 1e4)), r"ball.eta, .*about 0.0625 s.*got 10000 s"),
+    (dict(ball=Ball((9.8, 4.1), 0.5)), r"the ball, .* fringe, .* from x = 10.2 m on: got ball.centre \(9.8, 4.1\)"),
     (dict(viscosity=1e12), r"viscosity within 1e-10..10000 m2/s .*got 1e\+12"),
     (dict(viscosity=1e4, end=1e9), r"got end = 1e\+09 s, more than 1e\+08 steps; are all numbers in m and s"),
     (dict(end=1e-8), "got end = 1e-08 s, in which nothing moves"),

@@ -3,7 +3,8 @@
 Units        A number that is off by orders of magnitude is in other units: mm for m, cSt for m2/s. The bounds are wide, and
              take in flows without dimensions, where lengths and speeds are about 1 and the viscosity is 1 / Re.
 Ball         One that is less than a cell across is not there for the mesh. One that stops the fluid in far more time than the
-             fluid takes through a cell is not there for the fluid: see ``solid``, where eta = h / 2U.
+             fluid takes through a cell is not there for the fluid: see ``solid``, where eta = h / 2U. One in the fringe, where
+             the free stream is restored, has no wake.
 Steps        More than MOST_STEPS never come to an end. In a time that is far shorter than one stable step nothing moves.
 """
 
@@ -49,6 +50,7 @@ def check_flow(flow: Flow) -> None:
     ):
         check_within("Flow", name, values, BOUNDS[bound])
     check_ball(flow)
+    check_fringe(flow)
     check_steps(flow)
 
 
@@ -75,6 +77,18 @@ def check_ball(flow: Flow) -> None:
         raise ValueError(
             f"Flow: expected ball.eta, in which the ball stops the fluid, of about {0.5 / flow.rate:.3g} s, half the time in "
             f"which the fluid passes a cell, got {ball.eta:g} s: it would flow through"
+        )
+
+
+def check_fringe(flow: Flow) -> None:
+    """Raise ValueError where the ball, with a cell around it, is in the fringe."""
+    if (ball := flow.ball) is None or (fringe := flow.fringe) is None:
+        return
+    begins = (1.0 - fringe.part) * flow.lengths[fringe.axis]
+    if ball.centre[fringe.axis] + ball.radius + max(flow.mesh.spacing) > begins:
+        raise ValueError(
+            "Flow: the ball, with a cell around it, reaches into the fringe, where the inflow is restored, from "
+            f"{'xyz'[fringe.axis]} = {begins:g} m on: got ball.centre {ball.centre} and ball.radius {ball.radius:g} m"
         )
 
 
