@@ -381,6 +381,14 @@ IMPLAUSIBLE = {
         lambda: replace(SMALL, boundary=1e9),
         r"the boundary within 1e-06..1e\+07 times the pore volume, got 1e\+09",
     ),
+    "two capillary curves without a region": (
+        lambda: replace(SMALL, capillary=KINDS.capillary),
+        "capillary has 2 entries; expected a region in each cell .*got region = 0",
+    ),
+    "two relative permeabilities without a region": (
+        lambda: replace(SMALL, relative_permeability=KINDS.relative_permeability),
+        "relative_permeability has 2 entries",
+    ),
     "a case is checked where it is made": (lambda: replace(SMALL, top=80000.0), "the top within"),
     "steps": (lambda: StepControl(first=10.0), "first"),
 }

@@ -110,7 +110,7 @@ class Case:
         region, boundary = loaded("region", self.region, "iu"), self.boundary
         if np.shape(region) not in ((), grid.shape):
             raise ValueError(f"Case: region must be a number or have the grid's {grid.shape}, got {np.shape(region)}")
-        curves, capillary = (_curves(each, region, grid.shape) for each in (self.relative_permeability, self.capillary))
+        curves, capillary = (_curves(name, getattr(self, name), region, grid.shape) for name in CURVES)
         return Reservoir(
             grid,
             Rock(
@@ -165,11 +165,17 @@ def is_file(value: Any) -> TypeGuard[str]:
     return isinstance(value, str) and (":" in value or value.endswith(".npy"))
 
 
-def _curves(each: tuple, region: Any, shape: tuple[int, int, int]) -> Any:
-    """One curve for all cells, or Regions; None without any."""
-    if len(each) == 1 and np.ndim(region) == 0 and region == 0:
-        return each[0]
-    return Regions(np.broadcast_to(region, shape), each) if each else None
+def _curves(name: str, each: tuple, region: Any, shape: tuple[int, int, int]) -> Any:
+    """One curve for all cells, or Regions; None without any. ValueError where no region tells several apart."""
+    if not each:
+        return None
+    if np.ndim(region) or region != 0:
+        return Regions(np.broadcast_to(region, shape), each)
+    if len(each) > 1:
+        raise ValueError(
+            f"Case: {name} has {len(each)} entries; expected a region in each cell that says which, got region = 0"
+        )
+    return each[0]
 
 
 def to_toml(case: Case) -> str:
