@@ -161,6 +161,25 @@ def test_a_file_that_is_missing_foreign_or_damaged_is_told_with_what_was_expecte
     assert "Errno" not in told
 
 
+def test_options_that_would_do_nothing_are_refused(tmp_path, capsys, alone):
+    case, out = tmp_path / "case.toml", ["--out", tmp_path / "run.h5"]
+    case.write_text(CAVITY)
+    for option, value in (
+        ("--years", 3),
+        ("--shape", "4,4,4"),
+        ("--index", 0),
+        ("--kind", "co2"),
+        ("--tops-crop", "0,1,0,1"),
+    ):
+        told = refused(capsys, "simulate", case, option, value, *out)
+        assert told.endswith(f"{option} is for samples, and {case} is a case, which says all itself")
+    assert "--years is no option for samples of kind sphere" in refused(
+        capsys, "simulate", "--kind", "sphere", "--years", 3, *out
+    )
+    told = refused(capsys, "plot", tmp_path / "run.h5", "--out", tmp_path / "x.svg", "--vtk", tmp_path / "vv")
+    assert "give one of them" in told
+
+
 def test_ranks_without_cells_are_refused_and_ranks_that_take_turns_are_told(tmp_path, capsys, monkeypatch, alone):
     (tmp_path / "flow.toml").write_text(CAVITY)
     (tmp_path / "storage.toml").write_text(two_phase.EXAMPLE)

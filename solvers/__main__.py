@@ -24,6 +24,8 @@ from .progress import bar
 from .toml import FLOW, TWO_PHASE, kind_of
 
 DEFAULTS = {kind: page.Settings() for kind, page in data.KINDS.items()}
+KIND = "co2"  # of samples, where none is given
+SETTINGS = {field.name for of in DEFAULTS.values() for field in fields(of)}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -45,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def simulate(options: argparse.Namespace) -> int:
-    """One run: of the case in a TOML file (a flow, or CO2 storage), or of a sample of CO2 storage that is drawn; one file."""
+    """One run, one file: of the case in a TOML file, or of a sample that is drawn; a flow, or CO2 storage."""
     from tqdm import tqdm
 
     if options.ranks < 1 or (options.ranks > 1 and not options.case):
@@ -53,16 +55,21 @@ def simulate(options: argparse.Namespace) -> int:
     if options.resume and not options.case:
         raise ValueError("--resume goes with CASE.toml")
     if options.case:
+        if of_samples := sorted(_given(options, "kind", "index", *SETTINGS)):
+            raise ValueError(
+                f"{_option(of_samples[0])} is for samples, and {options.case} is a case, which says all itself"
+            )
         return {FLOW: _simulate_flow, TWO_PHASE: _simulate_two_phase}[kind_of(options.case)](options)
-    if options.index < 0:
-        raise ValueError(f"--index must be >= 0, got {options.index}")
+    index = options.index or 0
+    if index < 0:
+        raise ValueError(f"--index must be >= 0, got {index}")
     check_free(options.out)
     plan = data.make_plan(_settings(options))
     with tqdm(total=plan.settings.frames, unit="frame") as bar:
-        sample = data.make_sample(plan, options.index, progress=lambda _, text: _advance(bar, text))
+        sample = data.make_sample(plan, index, progress=lambda _, text: _advance(bar, text))
     data.write_sample(options.out, sample, plan.digest)
-    told = ("mass balance", "mass_balance_error") if options.kind == "co2" else ("divergence", "divergence")
-    print(f"{options.out}: {sample.provenance['steps']} steps, {told[0]} {sample.provenance[told[1]]:.1e}")
+    (name,) = {"mass_balance_error", "divergence"} & sample.provenance.keys()
+    print(f"{options.out}: {sample.provenance['steps']} steps, {name.replace('_', ' ')} {sample.provenance[name]:.1e}")
     return 0
 
 
@@ -136,6 +143,10 @@ def _on_ranks(options: argparse.Namespace, grid: Sequence[int], shape: Sequence[
 def plot(options: argparse.Namespace) -> int:
     """A picture of one run or sample; of a run, an animation too, or files for ParaView."""
 
+    if options.out and options.vtk:
+        raise ValueError(
+            f"--out is a picture and --vtk files for ParaView: give one of them, got {options.out} and {options.vtk}"
+        )
     picture = options.out or options.file.with_suffix(".png")
     if not options.vtk:
         check_free(picture)
@@ -221,7 +232,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--ranks", type=int, default=1, help="processes that a case is cut over (default: 1)")
     one.add_argument("--out", type=_path, required=True, metavar="FILE.h5", help="the file to write, a new one")
     one.add_argument("--resume", action="store_true", help="of CO2 storage: go on with the run in FILE.h5")
-    one.add_argument("--index", type=int, default=0, help="which sample of the root seed (default: 0)")
+    one.add_argument("--index", type=int, help="which sample of the root seed (default: 0)")
     _add_settings(one)
 
     picture = _command(
@@ -283,13 +294,11 @@ def _command(commands, function, *examples: str) -> argparse.ArgumentParser:
 def _add_settings(parser: argparse.ArgumentParser) -> None:
     """The options that describe a sample; what is not given keeps the default of the kind's Settings."""
     group = parser.add_argument_group("the samples")
-    group.add_argument(
-        "--kind", choices=DEFAULTS, default="co2", help="CO2 storage, or flow past a sphere (default: co2)"
-    )
+    group.add_argument("--kind", choices=DEFAULTS, help=f"CO2 storage, or flow past a sphere (default: {KIND})")
 
     def add(name: str, metavar: str, read, text: str) -> None:
         shown = ", ".join(f"{kind}: {_shown(getattr(of, name))}" for kind, of in DEFAULTS.items() if hasattr(of, name))
-        group.add_argument("--" + name.replace("_", "-"), metavar=metavar, type=read, help=f"{text} ({shown})")
+        group.add_argument(_option(name), metavar=metavar, type=read, help=f"{text} ({shown})")
 
     add("shape", "NX,NY,NZ", _numbers(int, 3), "cells")
     add("frames", "N", int, "report times after the initial state")
@@ -334,13 +343,20 @@ def _numbers(kind: type, count: int):
 
 
 def _settings(options: argparse.Namespace) -> data.Splits:
-    kinds = {kind: {field.name for field in fields(of)} for kind, of in DEFAULTS.items()}
-    given = {
-        name: value for name in set().union(*kinds.values()) if (value := getattr(options, name, None)) is not None
-    }
-    if foreign := sorted(given.keys() - kinds[options.kind]):
-        raise ValueError(f"--{foreign[0].replace('_', '-')} is no option for samples of kind {options.kind}")
-    return data.KINDS[options.kind].Settings(**given)
+    kind = options.kind or KIND
+    given = _given(options, *SETTINGS)
+    if foreign := sorted(given.keys() - {field.name for field in fields(DEFAULTS[kind])}):
+        raise ValueError(f"{_option(foreign[0])} is no option for samples of kind {kind}")
+    return data.KINDS[kind].Settings(**given)
+
+
+def _given(options: argparse.Namespace, *names: str) -> dict[str, object]:
+    """Those of the options that the command line has."""
+    return {name: value for name in names if (value := getattr(options, name, None)) is not None}
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 if __name__ == "__main__":
