@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import tomllib
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from math import inf, nan
 
 import h5py
@@ -18,10 +18,11 @@ from refimpl import wire
 from refimpl.cli.launch import environment
 from solvers import navier_stokes, two_phase
 from solvers.__main__ import main
+from solvers.entries import documented
 from solvers.navier_stokes import Ball, Flow, simulate
 from solvers.navier_stokes.flow import flow_of
 from solvers.records import made
-from solvers.two_phase import Case
+from solvers.two_phase import BrooksCorey, Case, Corey, Injector, Producer, StepControl
 from solvers.two_phase.case import case_of
 
 # ---- every field, wrong in every way -------------------------------------------------------------------------------------
@@ -123,6 +124,24 @@ IMPLAUSIBLE = [
 def test_a_flow_in_other_units_is_refused(change, reason):
     with pytest.raises(ValueError, match=f"^Flow: .*{reason}"):
         replace(flow_of(navier_stokes.EXAMPLE), **change)
+
+
+def test_every_entry_is_documented_and_told(capsys):
+    assert main(["entries"]) == 0
+    told = capsys.readouterr().out.splitlines()
+    for kind in (Flow, Ball, Case, Corey, BrooksCorey, Injector, Producer, StepControl):
+        assert list(documented(kind)) == [each.name for each in fields(kind)] and all(documented(kind).values())
+        assert {each.name for each in fields(kind)} <= {re.split(" |,", line)[0] for line in told}
+    for line in ("[ball]", "eta = 0.001", "shape, needed", "[[wells]]", "bhp = inf", "bhp, needed", "region = 0"):
+        assert line in told
+    assert not documented(Planted)
+
+
+@dataclass
+class Planted:
+    """Its ``field`` is documented in a sentence only."""
+
+    field: int
 
 
 # ---- the command line ----------------------------------------------------------------------------------------------------

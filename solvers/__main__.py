@@ -1,4 +1,4 @@
-"""The command line of the solvers: ``python -m solvers simulate | plot | run | status | verify``.
+"""The command line of the solvers: ``python -m solvers simulate | entries | plot | run | status | verify``.
 
 Exit codes: 0 done; 1 could not (the reason is one line on stderr, or the traceback of a sample that failed); 2 the
 command line is wrong; 130 interrupted.
@@ -20,8 +20,9 @@ from refimpl.cli import collectively, under_mpi
 from . import generate as data
 from . import navier_stokes, two_phase
 from .checks import check_free
+from .entries import entries as lines_of
 from .progress import bar
-from .toml import FLOW, TWO_PHASE, kind_of
+from .toml import FLOW, TWO_PHASE, kind_of, written
 
 DEFAULTS = {kind: page.Settings() for kind, page in data.KINDS.items()}
 KIND = "co2"  # of samples, where none is given
@@ -140,6 +141,14 @@ def _on_ranks(options: argparse.Namespace, grid: Sequence[int], shape: Sequence[
     return run_ranks(options.ranks, "simulate", str(options.case), "--out", str(options.out), *more, module="solvers")
 
 
+def entries(options: argparse.Namespace) -> int:
+    """All entries that CASE.toml may have, with their types, units and defaults."""
+    cases = (FLOW, "a flow", navier_stokes.Flow), (TWO_PHASE, "CO2 storage", two_phase.Case)
+    for kind, name, record in cases:
+        print(f"CASE.toml of {name}\n\nkind = {written(kind)}", *lines_of(record), "", sep="\n")
+    return 0
+
+
 def plot(options: argparse.Namespace) -> int:
     """A picture of one run or sample; of a run, an animation too, or files for ParaView."""
 
@@ -227,6 +236,7 @@ def _parser() -> argparse.ArgumentParser:
         "python -m solvers simulate storage.toml --out storage.h5 --resume",
     )
     one.add_argument("case", type=Path, nargs="?", metavar="CASE.toml", help="a case, as below (default: a CO2 sample)")
+    one.epilog += "\n\nAll entries of CASE.toml, with their types, units and defaults: python -m solvers entries"
     one.epilog += f"\n\nCASE.toml of a flow, flow.toml:\n\n{navier_stokes.EXAMPLE}"
     one.epilog += f"\n\nCASE.toml of CO2 storage, storage.toml:\n\n{two_phase.EXAMPLE}"
     one.add_argument("--ranks", type=int, default=1, help="processes that a case is cut over (default: 1)")
@@ -234,6 +244,8 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--resume", action="store_true", help="of CO2 storage: go on with the run in FILE.h5")
     one.add_argument("--index", type=int, help="which sample of the root seed (default: 0)")
     _add_settings(one)
+
+    _command(commands, entries, "python -m solvers entries")
 
     picture = _command(
         commands,

@@ -36,7 +36,7 @@ Misfit = tuple[str, Any, Any]  # the name of a part, what it is to be, what it i
 def settle(record: Any) -> None:
     """Have Python's own numbers and tuples in the fields of a dataclass, but for arrays where its types have them. Raises
     ValueError where a field, or a part of it, is not of its type."""
-    hints = _types(record.__class__)
+    hints = types_of(record.__class__)
     for each in fields(record):
         value, kind = getattr(record, each.name), hints[each.name]
         if np.ndarray not in get_args(kind):
@@ -52,7 +52,7 @@ def made(kind: type, table: Any, name: str = "") -> Any:
     where = name or kind.__name__
     if not isinstance(table, dict):
         raise ValueError(f"expected {where} to be a table, got {shown(table)}")
-    hints, known = _types(kind), {each.name: each for each in fields(kind)}
+    hints, known = types_of(kind), {each.name: each for each in fields(kind)}
     for entry, value in table.items():
         if entry not in known:
             raise ValueError(f"{where} has no entry {entry}, got {shown(value)}; it may have {', '.join(known)}")
@@ -67,7 +67,7 @@ def made(kind: type, table: Any, name: str = "") -> Any:
 
 
 @cache
-def _types(kind: Any) -> dict[str, Any]:
+def types_of(kind: Any) -> dict[str, Any]:
     """The types of a dataclass's fields."""
     return get_type_hints(kind)
 
@@ -128,7 +128,7 @@ def _any_number(kind: Any) -> bool:
 
 def _parts(kind: Any, value: Any, name: str) -> Any:
     """``value`` with the records that ``kind`` says for the tables in it."""
-    records = list(_records(kind))
+    records = list(records_in(kind))
     if not records:
         return value
     if get_origin(kind) is not tuple:
@@ -138,12 +138,12 @@ def _parts(kind: Any, value: Any, name: str) -> Any:
     return [_chosen(records, each, f"{name}[{n}]") for n, each in enumerate(value)]
 
 
-def _records(kind: Any) -> Iterator[type]:
+def records_in(kind: Any) -> Iterator[type]:
     """The dataclasses in a type."""
     if isinstance(kind, type) and is_dataclass(kind):
         yield kind
     for part in get_args(kind):
-        yield from _records(part)
+        yield from records_in(part)
 
 
 def _chosen(records: list[type], table: Any, name: str) -> Any:

@@ -44,9 +44,23 @@ TIMES = 20.0  # how much of the wake the fringe forgets: the free stream passes 
 
 @dataclass(frozen=True)
 class Flow:
-    """``shape`` cells on ``lengths``; ``boundaries``, ``lids`` ("y-high" -> velocity) and ``inflow`` as the page says; a
-    ``force`` on each unit of mass; a ``ball`` at rest; from ``initial`` for ``end`` seconds, kept in ``frames`` equal parts.
-    ``steps``: how many of equal length in each of them; 0: as few as are stable at three times the largest speed that is given.
+    """An incompressible flow in a box, and when it is looked at.
+
+    ``shape``       cells along x and y, or along x, y and z
+    ``lengths``     of the box along these axes, m
+    ``viscosity``   kinematic, m2/s
+    ``end``         how long the flow is followed, s
+    ``boundaries``  of each axis: "periodic"; "wall", no slip at both ends; "inflow", periodic, but its last part, the fringe,
+                    restores the inflow; none: all periodic
+    ``frames``      equal parts of the time, at whose ends the flow is kept, beside the first
+    ``steps``       of equal length in each frame; 0: as few as are stable at three times the largest speed that is given
+    ``scheme``      "rk3" or "ab2"
+    ``initial``     "rest", "inflow" (the free stream everywhere) or "taylor-green"
+    ``inflow``      velocity of the free stream, m/s, where an axis has an inflow
+    ``force``       on each unit of mass, m/s2
+    ``lids``        velocities of walls along themselves, m/s: x-low, x-high, y-low, y-high, z-low or z-high = [u, v] or
+                    [u, v, w]
+    ``ball``        at rest in the flow
 
     Raises ValueError where a number makes no sense, or the parts do not fit each other.
     """

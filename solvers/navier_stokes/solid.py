@@ -31,7 +31,12 @@ from .mesh import Mesh
 
 @dataclass(frozen=True)
 class Ball:
-    """``centre`` and ``radius`` in m, and the time in s in which it stops the fluid, ``eta``."""
+    """A ball at rest; in two dimensions a disc.
+
+    ``centre``  m
+    ``radius``  m
+    ``eta``     the time in which it stops the fluid, s: about half the time in which the fluid passes a cell
+    """
 
     centre: tuple[float, ...]
     radius: float

@@ -60,9 +60,31 @@ CURVES = ("relative_permeability", "capillary")
 
 @dataclass(frozen=True)
 class Case:
-    """What is simulated, and when it is looked at. The arguments are those of Grid, Rock, Fluids, Reservoir, StepControl and
-    ``hydrostatic``; ``times`` of the frames in s. Of ``relative_permeability`` and ``capillary``, one entry for all the rock,
-    or one for each number in ``region``.
+    """What is simulated, and when it is looked at: the arguments of Grid, Rock, Fluids, Reservoir, StepControl and
+    ``hydrostatic``.
+
+    ``shape``            cells along x, y and z; the first layer is the top one
+    ``spacing``          of the cells along x, y and z, m: each a number, a list or a file, "model.h5:dx" or
+                         "dx.npy"; of z, of each layer or cell
+    ``permeability``     of the rock along x, y and z, m2: each a number, an array (nx, ny, nz) or a file
+    ``porosity``         of the rock, a number, an array (nx, ny, nz) or a file; 0: an inactive cell
+    ``times``            of the frames that are kept, beside the first, s
+    ``top``              depth of the top of the first layer, m: a number, an array (nx, ny) or a file
+    ``active``           which cells take part: true, or an array (nx, ny, nz) of true and false, or of 1 and 0, or a file
+    ``region``           which entry, from 0 on, of relative_permeability and of capillary a cell has, where there are several
+    ``boundary``         "closed", "open", or by how much the cells at the sides have more pore volume: a number, four (x-low,
+                         x-high, y-low, y-high), or an array (nx, ny, nz) or a file, of all cells
+    ``wells``            injectors and producers
+    ``density``          of brine and CO2 at reference_pressure, kg/m3
+    ``viscosity``        of brine and CO2, Pa s
+    ``compressibility``  of brine and CO2, 1/Pa
+    ``rock_compressibility``  of the pores, 1/Pa
+    ``reference_pressure``    at which density, porosity and the wells' volumes hold, Pa
+    ``relative_permeability`` Corey's curves, one entry for all the rock, or one for each number in region
+    ``capillary``        Brooks' and Corey's curves, none, one entry for all the rock, or one for each number in region
+    ``pressure``         of the brine at rest at the depth datum, at first, Pa
+    ``datum``            the depth at which there is that pressure, m
+    ``control``          of time steps and of Newton's method
 
     Raises ValueError where a number makes no sense or the parts do not fit each other, OSError where a file is missing.
     """

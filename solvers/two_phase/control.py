@@ -35,7 +35,8 @@ class StepControl:
     """How time steps are chosen and when Newton's method stops.
 
     ``first``           step in s (default: in which the wells inject the pore volume of their cells, if that is shorter)
-    ``longest``, ``shortest``  steps in s; a step that would have to be shorter than ``shortest`` is an error
+    ``longest``         step in s
+    ``shortest``        step in s; one that would have to be shorter is an error
     ``tolerance``       of max |R dt / V|: the error of saturation that each cell may make in one step
     ``mass_tolerance``  of the error of mass in one step, relative to what the box holds without its aquifers
     ``most_iterations`` of Newton's method before the step is halved

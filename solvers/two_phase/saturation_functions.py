@@ -39,7 +39,11 @@ Pair = tuple[np.ndarray, np.ndarray]  # a value and its derivative with respect 
 
 @dataclass(frozen=True)
 class Corey:
-    """Corey relative permeabilities: ``exponents`` and ``residuals`` of (brine, CO2); ``table_points``: None for the formula.
+    """Corey relative permeabilities.
+
+    ``exponents``     of brine and CO2
+    ``residuals``     saturations of brine and CO2 below which they do not flow
+    ``table_points``  of a table that is interpolated linearly; without it, the formula
 
     Raises ValueError where an exponent is not in 1..50 or residuals are not in 0..1 with a sum below 1.
     """
@@ -94,8 +98,11 @@ class Corey:
 
 @dataclass(frozen=True)
 class BrooksCorey:
-    """Brooks-Corey capillary pressure: ``entry_pressure`` p_e in Pa (a number, or an array (nx, ny, nz): one per cell),
-    ``exponent`` lambda, ``linear_below`` the effective brine saturation s_0 under which the curve is its tangent.
+    """Brooks-Corey capillary pressure.
+
+    ``entry_pressure``  p_e, Pa: a number, or an array (nx, ny, nz), one for each cell
+    ``exponent``        lambda
+    ``linear_below``    the effective brine saturation s_0 under which the curve is its tangent
 
     Raises ValueError where an entry pressure is negative or not finite, or the other numbers are out of range.
     """

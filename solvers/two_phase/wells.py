@@ -28,8 +28,10 @@ Rate = float | Sequence[tuple[float, float]]
 
 @dataclass(frozen=True)
 class Injector:
-    """An injector in the column ``cell`` = (i, j), perforated in ``layers`` = (k0, k1): where k0 <= k < k1, like a range.
+    """An injector of CO2.
 
+    ``cell``    (i, j), its column, counted from 0
+    ``layers``  (k0, k1), where it is perforated: k0 <= k < k1, like a range, counted from the top
     ``rate``    m3/s of CO2 at the fluids' reference pressure (times the density there: kg/s), or rows (time, rate); inf: as
                 much as goes in at ``bhp``
     ``radius``  of the bore, m
@@ -53,8 +55,10 @@ class Injector:
 
 @dataclass(frozen=True)
 class Producer:
-    """A producer, placed as an Injector is: what flows out of its cells is brine and CO2 by their mobilities.
+    """A producer: what flows out of its cells is brine and CO2 by their mobilities.
 
+    ``cell``    (i, j), its column, counted from 0
+    ``layers``  (k0, k1), where it is perforated: k0 <= k < k1, like a range, counted from the top
     ``bhp``     the smallest bottom-hole pressure, at the first perforation, Pa
     ``rate``    the largest production, both phases together, m3/s at the fluids' reference pressure (default: whatever comes
                 at ``bhp``), or rows (time, rate); a tiny one makes a monitoring well
