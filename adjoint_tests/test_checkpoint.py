@@ -170,6 +170,16 @@ def test_what_the_newest_readable_index_says_is_found_without_its_tensors(team, 
     assert "step-999999/index.json is damaged" in text
 
 
+def test_a_damaged_newest_checkpoint_does_not_outlive_the_intact_ones_that_follow(team, shared_tmp_path):
+    X = ri.Space(ri.Partition(team, (team.size,)), (3,))
+    save = lambda step, **keep: checkpoint.save(shared_tmp_path, step, {"x": X}, {"x": X.random(step)}, {}, **keep)
+    save(1), wire.at_root(team, (save(5) / "index.json").unlink)
+    for step, keep, stay in ((2, (), [2, 1]), (3, (), [3, 2]), (4, (2,), [4, 3, 2]), (5, (), [5, 4])):
+        save(step, keep=keep)
+        assert wire.at_root(team, lambda: list(map(checkpoint.step_of, checkpoint.committed(shared_tmp_path)))) == stay
+        assert np.array_equal(checkpoint.load_newest(shared_tmp_path, {"x": X})[0]["x"], X.random(step))
+
+
 def test_ghosts_are_not_stored(team, shared_tmp_path):
     X = ri.Space(ri.Partition(team, (team.size,)), (2 * team.size,))
     ghosts = ri.HaloExchange(X, [(1, 1)]).range

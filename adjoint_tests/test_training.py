@@ -612,11 +612,21 @@ def test_training_stops_where_the_held_out_error_stays_worse_and_keeps_the_best_
     assert all(np.array_equal(w, best.parameters[name]) for name, w in two.parameters.items())
 
 
+def test_training_that_goes_on_from_a_checkpoint_has_the_best_network_of_its_own_history(team, data, monkeypatch):
+    few(team)
+    lost, went_on = [0.3, 0.2], [0.9, 0.8, 0.7]
+    with_errors(monkeypatch, [0.5, 0.6, 0.6, *lost, *went_on])
+    _, progress = train(team, data, data / "out", epochs=6, save_every=3, stop_after=10)
+    assert progress.held_out == [0.5, 0.6, 0.6, *went_on] and progress.best == 1
+    best = wire.at_root(team, lambda: [path.name for path in checkpoint.committed(data / "out" / "best")])
+    assert best == ["step-000001"]
+
+
 def test_a_new_training_forgets_the_best_network_of_another_in_its_folder(team, data, monkeypatch):
     few(team)
     with_errors(monkeypatch, [0.5, 0.1])
     train(team, data, data / "out", epochs=2)
-    wire.at_root(team, lambda: checkpoint.clear(data / "out"))
+    wire.at_root(team, lambda: checkpoint.clear(data / "out", after=0))
     with_errors(monkeypatch, [0.7])
     train(team, data, data / "out", epochs=1)
     assert load_model(network(team), data / "out" / "best")[0].held_out == [0.7]

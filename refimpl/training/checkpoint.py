@@ -7,7 +7,8 @@ Commit       All write into step-000120.partial and sync; all vote; then rank 0 
              So a crash at any moment leaves the previous checkpoint, and a ``.partial`` that the next save removes.
              A step that is made again is moved to ``.old`` until the new one stands; a crash in between leaves the ``.old``,
              which counts as committed.
-             The one before the newest is kept: where the newest is damaged, that is taken.
+             The one before the newest is kept: where the newest is damaged, that is taken. Then training goes on from there,
+             and what the next save finds of later steps is of a history that is no more: it goes.
 Loading      A block is put together from the hyperslabs of all boxes that overlap it, whatever ranks wrote them.
 Cost         Every rank writes, and in loading reads, its own blocks; the sums of files are checked once, shared by the ranks.
              To be written, a rank's blocks are in memory once more (files.py).
@@ -36,9 +37,17 @@ from .files import write_bytes, write_hdf5
 KEEP = 2  # committed checkpoints that stay
 
 
-def save(folder: Path, step: int, spaces: dict[str, Space], blocks: dict[str, Array], extra: dict[str, Any]) -> Path:
+def save(
+    folder: Path,
+    step: int,
+    spaces: dict[str, Space],
+    blocks: dict[str, Array],
+    extra: dict[str, Any],
+    keep: Collection[int] = (),
+) -> Path:
     """Commit the ``blocks`` of ``spaces`` and the JSON-able ``extra``; collective.
 
+    Of the others, those of later steps go, and of the earlier ones all but the last and those of the steps ``keep``.
     Raises ValueError where a space holds a number in several places that are no copies (ghosts), OSError on all ranks where
     the files cannot be written.
     """
@@ -51,21 +60,32 @@ def save(folder: Path, step: int, spaces: dict[str, Space], blocks: dict[str, Ar
     wire.together(comm, lambda: _fresh(partial) if comm.rank == 0 else None)
     record = wire.together(comm, lambda: _write_blocks(partial, spaces, blocks))
     records = wire.pool(comm, record)
-    wire.together(comm, lambda: _commit(partial, final, records, extra) if comm.rank == 0 else None)
+    wire.together(comm, lambda: _commit(partial, final, records, extra, keep) if comm.rank == 0 else None)
     return final
 
 
 def committed(folder: Path) -> list[Path]:
     """The committed checkpoints of a folder, the newest first."""
-    found = [p for p in Path(folder).glob("step-*") if p.is_dir() and p.stem.removeprefix("step-").isdigit()]
+    found = _all(folder)
     whole = [p for p in found if p.suffix == "" or (p.suffix == ".old" and p.with_suffix("") not in found)]
-    return sorted(whole, key=lambda p: int(p.stem.removeprefix("step-")), reverse=True)
+    return sorted(whole, key=step_of, reverse=True)
 
 
-def clear(folder: Path) -> None:
-    """Remove all checkpoints of a folder, if there is one; on one rank."""
-    for path in Path(folder).glob("step-*"):
-        shutil.rmtree(path)
+def step_of(path: Path) -> int:
+    """The step of a checkpoint, committed or not."""
+    return int(path.stem.removeprefix("step-"))
+
+
+def clear(folder: Path, after: int) -> None:
+    """Remove a folder's checkpoints of later steps than ``after``, if there are any; on one rank."""
+    for path in _all(folder):
+        if step_of(path) > after:
+            shutil.rmtree(path)
+
+
+def _all(folder: Path) -> list[Path]:
+    """All checkpoints, also those that are not, or no longer, committed."""
+    return [p for p in Path(folder).glob("step-*") if p.is_dir() and p.stem.removeprefix("step-").isdigit()]
 
 
 def newest_extra(comm: Any, folder: Path) -> dict[str, Any]:
@@ -156,7 +176,7 @@ def _write_blocks(partial: Path, spaces: dict[str, Space], blocks: dict[str, np.
     return {"name": file.name, "sha256": _digest(file), "arrays": arrays}
 
 
-def _commit(partial: Path, final: Path, records: list[dict], extra: dict[str, Any]) -> None:
+def _commit(partial: Path, final: Path, records: list[dict], extra: dict[str, Any], keep: Collection[int]) -> None:
     index = partial / "index.json"
     text = json.dumps({"files": records, "extra": extra})
     write_bytes(index, json.dumps({"sha256": _seal(text), **json.loads(text)}).encode())
@@ -167,8 +187,10 @@ def _commit(partial: Path, final: Path, records: list[dict], extra: dict[str, An
     os.replace(partial, final)
     shutil.rmtree(final.with_suffix(".old"), ignore_errors=True)
     _sync(final.parent)
+    clear(final.parent, after=step_of(final))
     for old in committed(final.parent)[KEEP:]:
-        shutil.rmtree(old)
+        if step_of(old) not in keep:
+            shutil.rmtree(old)
 
 
 def _read_index(path: Path) -> dict[str, Any]:

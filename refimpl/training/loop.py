@@ -14,13 +14,14 @@ Order        The samples of an epoch are permuted by (seed, epoch), alike on eve
 Resume       A checkpoint is committed every few epochs with parameters w, moments m and v, statistics s and history; training
              goes on from the newest one, and gives what it would have given uninterrupted. One without statistics is of a
              time when training did not change them: then the model's own, with which it began, are right.
-Best so far  The network of the lowest held-out error is kept beside them, in best/.
+Best so far  The network of the lowest held-out error is kept beside them, in best/; and those that were the best at each
+             checkpoint, so that training which goes on from there, whatever came after, has the best of its own history.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import asdict
 from math import fsum
 from pathlib import Path
@@ -63,6 +64,7 @@ def fit(
         raise ValueError(f"fit: {needed} needs as many samples, there are {len(train) * starts}")
     loss, schedule = plan.loss_on(model.range), plan.schedule_of(steps)
     moments, progress = resume(model, scaling, plan, folder)
+    wire.at_root(comm, lambda: checkpoint.clear(folder / "best", after=progress.epoch))  # of a history that is no more
     board = wire.together(comm, lambda: Board(folder, plan.tensorboard and root))
     quiet = np.errstate(over="ignore", invalid="ignore")  # of what is not finite, all ranks are told once
     with quiet, progress_bar(comm, "training", plan.epochs * steps, progress.epoch * steps) as bar:
@@ -84,7 +86,8 @@ def fit(
             progress.spend(time.perf_counter() - start, comm.size)
             bar.set_postfix(loss=f"{progress.loss[-1]:.3f}", held_out=f"{error:.3f}")
             if progress.best == progress.epoch:
-                save(model, None, progress, scaling, plan, folder / "best")
+                saved = wire.at_root(comm, lambda: list(map(checkpoint.step_of, checkpoint.committed(folder))))
+                save(model, None, progress, scaling, plan, folder / "best", keep=[*map(progress.best_until, saved)])
             if progress.epoch % plan.save_every == 0 or finished(progress, plan):
                 save(model, moments, progress, scaling, plan, folder)
             wire.together(comm, lambda: write_log(progress, folder, board) if root else None)
@@ -174,8 +177,12 @@ def save(
     scaling: Scaling,
     plan: Training,
     folder: Path,
+    keep: Collection[int] = (),
 ) -> None:
-    """Commit parameters, moments (where there are), statistics and history, and what a prediction must know of the data."""
+    """Commit parameters, moments (where there are), statistics and history, and what a prediction must know of the data.
+
+    ``keep``: earlier epochs of which the checkpoints stay.
+    """
     parts = {"w": model.parameters, "s": model.statistics} | (dict(zip("mv", moments, strict=True)) if moments else {})
     blocks = {f"{p}/{name}": block for p, part in parts.items() for name, block in part.items()}
     extra = {
@@ -184,7 +191,7 @@ def save(
         "plan": asdict(plan),
         "frames": model.range.shape[-1],
     }
-    checkpoint.save(folder, progress.epoch, stored_spaces(model, "".join(parts)), blocks, extra)
+    checkpoint.save(folder, progress.epoch, stored_spaces(model, "".join(parts)), blocks, extra, keep)
 
 
 def restore(model: Layer, parts: str, folder: Path) -> tuple[Blocks, dict[str, Any]] | None:
@@ -205,7 +212,6 @@ def resume(model: Layer, scaling: Scaling, plan: Training, folder: Path) -> tupl
     """
     comm, found = model.domain.comm, restore(model, "wmvs", folder)
     if found is None:
-        wire.at_root(comm, lambda: checkpoint.clear(folder / "best"))  # of a training that is no longer there
         return plan.rule.start(model.parameters), Progress()
     blocks, extra = found
     if read_scaling(extra) != scaling:

@@ -119,7 +119,12 @@ class Progress:
     @property
     def best(self) -> int:
         """The epoch of the lowest held-out error, of equal ones the first; 0 before there is one."""
-        return 1 + self.held_out.index(min(self.held_out)) if self.held_out else 0
+        return self.best_until(self.epoch)
+
+    def best_until(self, epoch: int) -> int:
+        """What ``best`` was after that epoch."""
+        errors = self.held_out[:epoch]
+        return 1 + errors.index(min(errors)) if errors else 0
 
     def stale(self, patience: int) -> bool:
         """Whether the best epoch lies ``patience`` epochs back; never for a patience of 0."""
