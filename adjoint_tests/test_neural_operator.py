@@ -90,6 +90,16 @@ def test_an_adjoint_that_takes_the_padding_off_in_the_wrong_place_is_rejected(te
     assert not verify.dot_test(Planted(J, shifted), chain=9)
 
 
+def test_a_complex_identity_is_one_of_both_parts_through_two_layers(team):
+    X = space((1, 1, *GRIDS[team.size]), "complex", team)
+    skips = lambda kind: dict(fno_skip=kind, channel_mlp_skip=kind)
+    ones, same = (NeuralOperator(X, MODES, 2, n_layers=2, **skips(kind)) for kind in ("soft-gating", "identity"))
+    gates = {k for k in ones.parameters if ".skip." in k or ".gate." in k}
+    ones.parameters = {k: np.ones_like(w) if k in gates else same.parameters[k] for k, w in ones.parameters.items()}
+    assert len(gates) == 8 and set(same.parameters) == set(ones.parameters) - gates
+    assert np.allclose(same(X.random(1)), ones(X.random(1)), rtol=1e-13)
+
+
 # ---- reading -----------------------------------------------------------------------------------------------------------
 
 

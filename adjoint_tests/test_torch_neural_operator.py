@@ -116,6 +116,11 @@ CASES = {  # shape, the two axes that are cut, options
         (2, 3),
         plain((4, 3, 4), complex_data=True, fno_skip="soft-gating", channel_mlp_skip=None, norm="instance_norm"),
     ),
+    "complex, identity": (
+        (1, 1, 6, 5),
+        (2, 3),
+        plain((4, 3), complex_data=True, fno_skip="identity", channel_mlp_skip="identity"),
+    ),
     "more modes than points": ((1, 1, 5, 6), (2, 3), plain((8, 9))),
     "more modes than points, one odd": ((1, 1, 6, 5), (2, 3), plain((9, 8), domain_padding=[0.0, 0.2])),
     "more modes than points, complex": ((1, 1, 5, 4), (2, 3), plain((8, 7), complex_data=True)),

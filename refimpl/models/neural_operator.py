@@ -9,7 +9,8 @@ Definition   With g the GELU, M MLPs of two linear layers along the channels wit
              In the last block both outer g are left out. A skip is a matrix along the channels ("linear"), a number for each
              ("soft-gating"), the "identity", or none; N is a norm or nothing.
 Complex x    Then the real and the imaginary part pass through each of two M, A, G and N (ComplexValued), g acts on each part, b
-             is added to the real one, and no axis of S is the real one. X has field "real", since g is not analytic.
+             is added to the real one, and no axis of S is the real one. So an "identity" A adds (1 + i) h, and not h. X has
+             field "real", since g is not analytic.
 Modes        ``n_modes`` counts as there: n frequencies of a full axis, -(n // 2) .. (n - 1) // 2, and n // 2 + 1 of the real.
              So an even n is twice FNO's m. R holds them in FNO's order: 0 and up, then the negative ones; only those that a
              block uses, where its grid is too coarse for all.
@@ -25,7 +26,8 @@ Trap         There the spectrum is centred by fftshift, and moved back by fftshi
              so, and so the same is done here. On axes of even length (padding included) nothing moves. Of complex data the last
              axis is centred but not moved back, so it keeps its most negative frequencies, and puts them at 0 and up; in 1-d,
              where nothing is centred, it keeps 0 and up. And to other points a spectrum is made longer or shorter at its end:
-             of N points, frequency -f becomes N - f on a finer grid, and is lost on a coarser one.
+             of N points, frequency -f becomes N - f on a finer grid, and is lost on a coarser one. Not done here: skips of
+             complex data to other points, which there lose the imaginary part in 3-d, and fail below.
 Reference    Kossaifi et al., "A library for learning neural operators", arXiv 2412.10354, and version 2.0.0 of the package;
              Li et al., arXiv 2010.08895.
 """
@@ -195,7 +197,7 @@ def block(
         if kind is not None and sides != Y.shape[2:]:
             nodes.setdefault("resampled", (Apply(resampling(Y, sides)), ["x"]))
         h = "resampled" if "resampled" in nodes else "x"
-        if kind == "identity":
+        if kind == "identity" and Y.dtype.kind == "f":
             added.append(h)
         elif kind is not None:
             nodes[name] = (both(Z, skip(kind, seeds)), [h])
@@ -241,6 +243,8 @@ def bias(Y: Space) -> Layer:
 def skip(kind: str, seeds: Iterator[int]) -> Make:
     if kind not in SKIPS:
         raise ValueError(f"NeuralOperator: expected a skip of {', '.join(map(repr, SKIPS))}, got {kind!r}")
+    if kind == "identity":
+        return Identity
     if kind == "linear":
         return lambda Y: Linear(Y, Y.shape[1], bias=False, seed=next(seeds))
     return lambda Y: ChannelAffine(Y, bias=False)
