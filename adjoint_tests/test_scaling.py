@@ -185,6 +185,12 @@ def test_every_second_block_keeps_no_input_where_it_is_made_again():
     assert work(kept)[0] == work(again)[0] and work(kept)[1].numbers < work(again)[1].numbers
 
 
+def test_a_row_that_is_longer_than_a_tile_needs_no_more_memory_than_is_predicted():
+    X = ri.Space(ri.Partition(LoneRank(0, 1), (1,)), (1, 1, 2**15), "float32")
+    F = FNO(X, 20, (8,), blocks=1, hidden=32)
+    assert memory(F).step == pytest.approx(peak_of_a_step(F), rel=0.1)
+
+
 @pytest.mark.parametrize("size", [1, 4])
 def test_the_memory_of_a_neural_operator_is_predicted(size):
     X = ri.Space(ri.Partition(SimulatedRank(0, size), (1, 1, size, 1, 1)), (2, 1, 48, 32, 8), "float32")

@@ -5,7 +5,8 @@ A model      is made on a communicator that only knows a rank and how many there
 Memory       data: input and target; weights, as many gradients, and twice as many moments; kept: what a linearisation holds
              until its adjoint has run; working: the most that the adjoint of one layer has beside it; update: the gradients,
              and what clipping or a step of the optimizer makes beside them, when all kept is gone. A training step needs
-             ``step``, a forward pass alone ``forward``. Python and its libraries come on top.
+             ``step``, a forward pass alone ``forward``. Python, its libraries and the matrices of the transforms
+             (axis_transform.py) come on top.
 Work         flops of matrix products, also where scipy.fft is in their place; numbers that go through a GELU or its slope, each
              as one.
 Time         flops / rate + numbers x time of a GELU + messages. A tree of p ranks has ceil(log2 p) rounds of the whole message;

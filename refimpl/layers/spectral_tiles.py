@@ -5,8 +5,8 @@ Definition   S h = Re F_n* q,   q = F_{n-1}* .. F_1* G D (R z),   z = T h: all a
 Tangent      The same of dz = T dh R + z dR.
 Adjoint      Of du: F_n du, tile by tile; then all other axes on it, dz = D T du, and q = F_{n-1}* .. F_1* G (dz R*), of which
              S* du = Re F_n* q is made tile by tile again;   dR = z* dz.
-Spaces       A tile is (channels, rows, N_n) of one sample, a row being the points of the last axis; q (modes, batch, channels,
-             rows).
+Spaces       A tile is (channels, rows, N_n) of one sample, a row being the points of the last axis; q (batch, modes, channels,
+             rows). Of a row that is cut, a tile meets its own columns of F_n, and F_n du is the sum of what its tiles give.
 Kept         z and the kept modes of S h, which are few; q is made of them when it is needed.
 Messages     Those of S, in value and tangent; in the adjoint those of its adjoint. R and dR, where ranks of other batches share
              them, travel while transforms are computed and tiles are written.
@@ -23,6 +23,7 @@ import numpy as np
 from .axis_transform import paired
 from .fourier import SpectralConvolution
 from .linear import adjoint_of
+from .tiles import Tile
 
 
 class SpectralTiles:
@@ -55,21 +56,21 @@ class SpectralTiles:
         return by_rows(q), leaving
 
     def no_modes(self) -> np.ndarray:
-        """A q of zeros, to be written by ``to_modes``: a block may have modes and no points."""
+        """A q of zeros, to which ``to_modes`` adds: a block may have modes and no points."""
         Z = self.S.up.own[0].range
         return by_rows(np.zeros(Z.local_shape, Z.dtype))
 
-    def from_modes(self, q: np.ndarray) -> np.ndarray:
+    def from_modes(self, q: np.ndarray, tile: Tile) -> np.ndarray:
         """S h in a tile (channels, points)."""
-        return from_modes(self.F_up, q)
+        return from_modes(self.F_up[tile.points], q[tile.sample, :, :, tile.rows])
 
-    def to_modes(self, du: np.ndarray, out: np.ndarray) -> None:
-        """F_n du of a tile."""
-        to_modes(self.F_up, du, out)
+    def to_modes(self, du: np.ndarray, q: np.ndarray, tile: Tile) -> None:
+        """Add F_n du of a tile (channels, points)."""
+        to_modes(self.F_up[tile.points], du, q[tile.sample, :, :, tile.rows])
 
-    def from_modes_of_adjoint(self, q: np.ndarray) -> np.ndarray:
+    def from_modes_of_adjoint(self, q: np.ndarray, tile: Tile) -> np.ndarray:
         """S* du in a tile."""
-        return from_modes(self.F_down, q)
+        return from_modes(self.F_down[tile.points], q[tile.sample, :, :, tile.rows])
 
     def _kept(self, modes: np.ndarray) -> np.ndarray:  # G D
         return self.S.up.collect.adjoint(modes * self.S.D)
@@ -84,10 +85,10 @@ def by_rows(q: np.ndarray) -> np.ndarray:
 
 
 def to_modes(F: np.ndarray, u: np.ndarray, out: np.ndarray) -> None:
-    """F u along the last axis of (channels, rows N), real, to ``out`` (modes, channels, rows), complex; F is ``paired``."""
+    """Add F u along the last axis of (channels, rows N), real, to ``out`` (modes, channels, rows), complex; F ``paired``."""
     modes, *rows = out.shape
     y = u.reshape(prod(rows), len(F)) @ F
-    out[...] = np.moveaxis(y.view(out.dtype).reshape(*rows, modes), -1, 0)
+    out += np.moveaxis(y.view(out.dtype).reshape(*rows, modes), -1, 0)
 
 
 def from_modes(F: np.ndarray, q: np.ndarray) -> np.ndarray:

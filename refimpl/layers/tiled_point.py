@@ -24,9 +24,9 @@ from .layer import Blocks
 from .point_maps import Weights
 from .spectral_tiles import SpectralTiles
 from .tile_graph import TileGraph, Values
-from .tiles import columns, put, tiles
+from .tiles import Tile, columns, tiles
 
-Tile = Callable[[int, slice], Any]  # what is asked for, in the tile (sample, rows)
+InTile = Callable[[Tile], Any]  # what is asked for, in a tile
 Modes = dict[str, np.ndarray]  # q of each spectral convolution
 
 
@@ -51,7 +51,7 @@ class TiledPoint:
         dq = {name: S.tangent(dx, d[f"{name}.R"]) for name, S in self.spectral.items()}
         dw = self.F.brought(coming)
         change = self._with_convolutions(part_of(self._rows(self.F.domain, dx)), dq)
-        return self._written(lambda b, rows: self.F.forth(at(b, rows), change(b, rows), self.w, dw))
+        return self._written(lambda tile: self.F.forth(at(tile), change(tile), self.w, dw))
 
     def adjoint(self, dy: np.ndarray) -> tuple[np.ndarray, Blocks]:  # c_i += dx_n,  (dx_n, dw_n) = J_n* c_n
         dx, sums = (
@@ -64,49 +64,49 @@ class TiledPoint:
         leaving, dR = self.F.start_adjoint(sums), {}
         for name, S in self.spectral.items():
             q, dR[name] = S.adjoint(dq.pop(name))
-            for b, rows in self._tiles():
-                columns(rows_of_dx[b, :, rows])[...] += S.from_modes_of_adjoint(q[b, :, :, rows])
+            for tile in self._tiles():
+                columns(rows_of_dx, tile)[...] += S.from_modes_of_adjoint(q, tile)
         gradients = self.F.gradients(leaving)
         return dx, gradients | {f"{name}.R": S.S.share.finish_adjoint(dR[name]) for name, S in self.spectral.items()}
 
     def _adjoint_but_convolutions(self, dy: np.ndarray, dx: np.ndarray, sums: dict[str, Weights]) -> Modes:
         """Write c_x to ``dx``, and add the parts of gradients to ``sums``; the first step of each S* c."""
         c_y, at, dq = part_of(dy), self.inputs(), {name: S.no_modes() for name, S in self.spectral.items()}
-        for b, rows in self._tiles():
-            c = self.F.back(at(b, rows), c_y(b, rows), self.w, sums)
+        for tile in self._tiles():
+            c = self.F.back(at(tile), c_y(tile), self.w, sums)
             if "x" in c:
-                put(dx, b, rows, c["x"])
+                columns(dx, tile)[...] = c["x"]
             for name, S in self.spectral.items():
-                S.to_modes(c[name], dq[name][b, :, :, rows])
+                S.to_modes(c[name], dq[name], tile)
         return dq
 
     # ---- any tile ----------------------------------------------------------------------------------------------------
 
-    def outputs(self) -> Tile:
+    def outputs(self) -> InTile:
         """y."""
         at = self.inputs()
-        return lambda b, rows: self.F.through(at(b, rows), self.w)
+        return lambda tile: self.F.through(at(tile), self.w)
 
-    def inputs(self) -> Tile:
+    def inputs(self) -> InTile:
         """x and each S x, for the nodes that read them."""
         x = self.source.outputs() if isinstance(self.source, TiledPoint) else part_of(self.source)
         return self._with_convolutions(x, {name: S.value() for name, S in self.spectral.items()})
 
-    def _with_convolutions(self, x: Tile, q: Modes) -> Tile:
-        def values(b: int, rows: slice) -> Values:
-            made = {name: S.from_modes(q[name][b, :, :, rows]) for name, S in self.spectral.items()}
-            return {"x": x(b, rows)} | made
+    def _with_convolutions(self, x: InTile, q: Modes) -> InTile:
+        def values(tile: Tile) -> Values:
+            made = {name: S.from_modes(q[name], tile) for name, S in self.spectral.items()}
+            return {"x": x(tile)} | made
 
         return values
 
     # ---- all points --------------------------------------------------------------------------------------------------
 
-    def _written(self, tile: Tile) -> np.ndarray:
+    def _written(self, made: InTile) -> np.ndarray:
         """All tiles as a block of the range."""
         y = np.empty(self.F.range.local_shape, self.F.range.dtype)
         all_rows = self._rows(self.F.range, y)
-        for b, rows in self._tiles():
-            put(all_rows, b, rows, tile(b, rows))
+        for tile in self._tiles():
+            columns(all_rows, tile)[...] = made(tile)
         return y
 
     def _rows(self, X: Space, x: np.ndarray) -> np.ndarray:
@@ -118,11 +118,11 @@ class TiledPoint:
         n = max(sides[-1], 1) if self.F.convolutions else 1
         return batch, channels, prod(sides) // n, n
 
-    def _tiles(self) -> Iterator[tuple[int, slice]]:
+    def _tiles(self) -> Iterator[Tile]:
         batch, _, rows, n = self._rows_of(self.F.domain)
-        return tiles(batch, rows, self.F.channels * n)
+        return tiles(batch, rows, n, self.F.channels)
 
 
-def part_of(a: np.ndarray) -> Tile:
+def part_of(a: np.ndarray) -> InTile:
     """The tiles of an array (batch, channels, rows, N)."""
-    return lambda b, rows: columns(a[b, :, rows])
+    return lambda tile: columns(a, tile)
