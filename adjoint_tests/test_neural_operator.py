@@ -217,6 +217,15 @@ def test_what_does_not_fit_is_refused_by_all_ranks_alike(team):
         "got 'sine' and None": make((4, 3), 4, positional_embedding="sine"),
         "or one for each of 2 axes, got [0.1]": make((4, 3), 4, domain_padding=[0.1]),
         "got -0.1": make((4, 3), 4, domain_padding=-0.1),
+        "expected a finite domain_padding >= 0, or one for each of 2 axes, got inf": make(
+            (4, 3), 4, domain_padding=np.inf
+        ),
+        "got [0.1, nan]": make((4, 3), 4, domain_padding=[0.1, np.nan]),
+        "layers, or 2 for each, got [[0.5, nan]]": make(
+            (4, 3), 4, n_layers=1, resolution_scaling_factor=[[0.5, np.nan]]
+        ),
+        "expected a finite lifting_channel_ratio, got nan": make((4, 3), 4, lifting_channel_ratio=np.nan),
+        "expected a finite channel_mlp_expansion, got inf": make((4, 3), 4, channel_mlp_expansion=np.inf),
     }.items():
         assert text in same_text(team, call)
     if team.size > 1:

@@ -37,6 +37,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import count
+from math import isfinite
 from typing import Any
 
 from ..layers import (
@@ -119,6 +120,14 @@ class NeuralOperator(Sequential):
             "NeuralOperator: hidden_channels, out_channels, n_layers and seed",
             (hidden_channels, out_channels, n_layers, seed),
         )
+        ratios = {
+            "lifting_channel_ratio": lifting_channel_ratio,
+            "projection_channel_ratio": projection_channel_ratio,
+            "channel_mlp_expansion": channel_mlp_expansion,
+        }
+        for name, ratio in ratios.items():
+            if not isfinite(ratio):
+                raise ValueError(f"NeuralOperator: expected a finite {name}, got {ratio}")
         lifting, projection = int(lifting_channel_ratio * width), int(projection_channel_ratio * width)
         inner = round(channel_mlp_expansion * width) if use_channel_mlp else 0
         if X.ndim != len(n_modes) + 2 or X.field != "real" or X.shape[1] < 1:

@@ -101,7 +101,7 @@ def read_factors(given: Factors, n_layers: int, d: int) -> list[list[float]]:
     numbers = (float, Real)  # NumPy's too
     layers: list = [given] * n_layers if given is None or isinstance(given, numbers) else list(given)
     rows: list[list] = [[1.0 if f is None else f] * d if f is None or isinstance(f, numbers) else [*f] for f in layers]
-    if len(rows) != n_layers or any(len(row) != d or not 0 < min(row) <= max(row) < inf for row in rows):
+    if len(rows) != n_layers or any(len(row) != d or not all(0 < f < inf for f in row) for row in rows):
         raise ValueError(
             f"NeuralOperator: expected a resolution_scaling_factor > 0, or one for each of {n_layers} layers, "
             f"or {d} for each, got {given}"
@@ -126,9 +126,9 @@ def padding_widths(X: Space, domain_padding: float | Sequence[float] | None) -> 
     """How many zeros before and after each space axis of X."""
     sides = X.shape[2:]
     shares = domain_padding if isinstance(domain_padding, Sequence) else [domain_padding or 0.0] * len(sides)
-    if len(shares) != len(sides) or min(shares) < 0:
+    if len(shares) != len(sides) or not all(0 <= share < inf for share in shares):
         raise ValueError(
-            f"NeuralOperator: expected a domain_padding >= 0, or one for each of {len(sides)} axes, got {domain_padding}"
+            f"NeuralOperator: expected a finite domain_padding >= 0, or one for each of {len(sides)} axes, got {domain_padding}"
         )
     return [round(share * n) for share, n in zip(shares, sides, strict=True)]
 
