@@ -20,7 +20,7 @@ import pytest
 from test_training import CELLS, FRAMES, make_data
 
 from refimpl import cli, wire
-from refimpl.cli import report
+from refimpl.cli import evaluate, report
 from refimpl.cli.config import Config, Model, read, write
 from refimpl.cli.launch import environment, mpiexec
 from refimpl.training import Training
@@ -439,6 +439,25 @@ def test_the_example_has_every_entry_at_its_default_and_is_shown(tmp_path, capsy
     with pytest.raises(SystemExit):
         cli.parse(["train", "--help"])
     assert text.strip() in capsys.readouterr().out
+
+
+def test_a_disk_that_is_full_leaves_both_results_of_an_evaluation_as_they_were(tmp_path, monkeypatch):
+    def evaluated(number):
+        fields = {"truth": np.full((1, 1, 3), number)}
+        evaluate.write(tmp_path, {"cases": [{"file": "a"}], "number": number}, [fields])
+
+    def full(path, _):
+        path.touch()
+        if path.name.startswith("evaluation"):
+            raise OSError(28, "No space left on device")
+
+    evaluated(1)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match=r"No space left on device.*evaluation\.json\.partial"):
+        evaluated(2)
+    assert sorted(before) == ["evaluation.json", "predictions.h5"]
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_a_configuration_survives_writing_and_reading(tmp_path):

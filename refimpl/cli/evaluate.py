@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from .files import check_folder, write_whole
+from .files import check_folder, write_together
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -112,7 +112,7 @@ def table(frames: list[dict[str, float]], overall: dict[str, float]) -> str:
 
 
 def write(out: Path, result: dict, pictures: list[dict]) -> None:
-    """evaluation.json and predictions.h5."""
+    """evaluation.json and predictions.h5, both or none."""
     from ..training.files import write_bytes, write_hdf5
 
     def fields(file: Any) -> None:
@@ -120,5 +120,10 @@ def write(out: Path, result: dict, pictures: list[dict]) -> None:
             for name, field in both.items():
                 file.create_dataset(f"{case['file']}/{name}", data=field[0, 0], compression="gzip", compression_opts=1)
 
-    write_whole(out / "predictions.h5", lambda path: write_hdf5(path, fields))
-    write_whole(out / "evaluation.json", lambda path: write_bytes(path, json.dumps(result, indent=1).encode()))
+    text = json.dumps(result, indent=1).encode()
+    write_together(
+        {
+            out / "predictions.h5": lambda path: write_hdf5(path, fields),
+            out / "evaluation.json": lambda path: write_bytes(path, text),
+        }
+    )

@@ -9,9 +9,20 @@ from pathlib import Path
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """``write`` a file and put it at ``path`` when it is complete."""
-    partial = path.with_name(path.name + ".partial")
-    write(partial)
-    partial.replace(path)
+    write_together({path: write})
+
+
+def write_together(files: dict[Path, Callable[[Path], object]]) -> None:
+    """Write each file, and put them at their paths when all are complete; where one fails, nothing is left of any."""
+    partials = {path: path.with_name(path.name + ".partial") for path in files}
+    try:
+        for path, write in files.items():
+            write(partials[path])
+        for path, partial in partials.items():
+            partial.replace(path)
+    finally:
+        for partial in partials.values():
+            partial.unlink(missing_ok=True)
 
 
 def check_folder(folder: Path) -> None:
