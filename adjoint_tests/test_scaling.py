@@ -481,6 +481,24 @@ def test_measured_stands_beside_predicted_for_the_grids_that_have_ranks():
     assert all(float(n) > 0 for c in cells for n in (c[2], c[3], c[5], c[6]))
 
 
+MEASURED = f"""
+from threadpoolctl import threadpool_info, threadpool_limits
+from refimpl.cli import parse, scaling
+
+threadpool_limits(2)
+scaling.measured = lambda *_: str({{pool["num_threads"] for pool in threadpool_info()}})
+scaling.run(parse({[*OWN, "--measure"]}))
+"""
+
+
+def test_one_rank_without_mpiexec_is_measured_with_one_thread():
+    env = {name: value for name, value in environment(1).items() if not name.endswith("_NUM_THREADS")}
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURED], env=env, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stdout.strip() == "{1}", done.stderr
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process's peak memory")
 def test_one_rank_alone_tells_its_memory_beside_the_prediction():
     larger = [*OWN, "--cells", "64,64,32", "--timesteps", "8", "--width", "8"]

@@ -86,6 +86,7 @@ def run(args: argparse.Namespace) -> int:
     if (args.measure or args.simulate is not None) and len(cases) > 1:
         raise ValueError("--measure and --simulate run one case: say --case, or --cells and what belongs to it")
     if args.measure:
+        wire.limit_threads()  # without mpiexec too: so the machine was calibrated
         told = [measured(comm, case, machine) for case in cases]
     elif args.simulate is not None:
         if comm.size > 1:
