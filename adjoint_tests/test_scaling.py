@@ -5,6 +5,7 @@ import sys
 import tracemalloc
 from dataclasses import replace
 from math import prod
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from refimpl.cli.cases import CASES, Case
 from refimpl.cli.dfno import partitions, volume
 from refimpl.cli.launch import environment
 from refimpl.cli.machines import MACHINES, Machine, find, toml
-from refimpl.cli.one_rank import simulated, training_step
+from refimpl.cli.one_rank import expect_room, free_memory, simulated, training_step
 from refimpl.cli.prediction import memory, movements, predict, work
 from refimpl.cli.scaling import chosen, row, table
 from refimpl.layers import GELU, FourierBlock, LayerNorm, Linear, TruncatedFourier
@@ -409,6 +410,16 @@ def test_calibration_measures_this_machine(team, monkeypatch):
     assert 1e-8 < found.latency < 10 and 1e5 < found.flops["float32"] < 1e13 and 1e-11 < found.gelu["float64"] < 1e-2
 
 
+def test_room_is_what_is_available_and_no_more_than_the_limit(monkeypatch):
+    files = {"/proc/meminfo": "MemTotal: 8 kB\nMemAvailable:    3 kB\n", "/sys/fs/cgroup/memory.max": "max\n"}
+    monkeypatch.setattr(Path, "read_text", lambda path: files[str(path)])
+    assert free_memory() == 3072
+    files["/sys/fs/cgroup/memory.max"] = "2048\n"
+    with pytest.raises(ValueError, match=r"it needs 0.0 GiB, 0.0 are free here"):
+        expect_room(2049, "it")
+    expect_room(2048, "it")
+
+
 # ---- the command -----------------------------------------------------------------------------------------------------
 
 
@@ -509,5 +520,5 @@ def test_one_rank_alone_tells_its_memory_beside_the_prediction():
     (case,) = cases()
     with pytest.raises(ValueError, match="expected a rank of 0..3, got 4"):
         simulated(case, 4)
-    with pytest.raises(ValueError, match="rank 0 of own on 1x1x1 needs .* GiB, this computer has"):
+    with pytest.raises(ValueError, match="rank 0 of own on 1x1x1 needs .* GiB, .* are free here"):
         simulated(replace(case, cells=(4096,) * 3, timesteps=64, grids=((1, 1, 1),)), 0)

@@ -43,7 +43,7 @@ def calibrate(comm: Any) -> Machine:
         name=f"{comm.size} ranks here",
         latency=short,
         bandwidth=MESSAGE / max(long - short, long / 4),
-        memory=available_memory() / comm.size,
+        memory=installed_memory() / comm.size,
         flops={dtype: rate for dtype, (rate, _) in rates.items()},
         gelu={dtype: one for dtype, (_, one) in rates.items()},
         cores=wire.available_cores(),
@@ -81,6 +81,6 @@ def seconds(comm: Any, action: Callable[[], Any]) -> float:
     return median(times)
 
 
-def available_memory() -> float:
+def installed_memory() -> float:
     """The memory of this computer, in bytes."""
     return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))

@@ -6,6 +6,7 @@ messages are replaced by arrays of the right size. What an MPI library keeps for
 
 from __future__ import annotations
 
+from contextlib import suppress
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -37,13 +38,23 @@ def simulated(case: Case, rank: int) -> str:
 
 
 def expect_room(needed: float, what: str) -> None:
-    """ValueError where ``what`` needs more memory than this computer has."""
-    from .calibration import available_memory
+    """ValueError where ``what`` needs more memory than there is."""
+    room = free_memory()
+    if needed > room:
+        raise ValueError(f"{what} needs {needed / GIB:.1f} GiB, {room / GIB:.1f} are free here: choose a smaller case")
 
-    if needed > available_memory():
-        raise ValueError(
-            f"{what} needs {needed / GIB:.1f} GiB, this computer has {available_memory() / GIB:.1f}: choose a smaller case"
-        )
+
+def free_memory() -> float:
+    """Bytes that may still be taken: what the system calls available, and no more than a container's limit (both Linux)."""
+    from .calibration import installed_memory
+
+    found = [installed_memory()]
+    with suppress(OSError, KeyError):
+        lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+        found.append(1024 * int(lines["MemAvailable"].split()[0]))
+    with suppress(OSError, ValueError):  # no control groups, or "max": no limit
+        found.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return min(found)
 
 
 def training_step(model: Any) -> None:

@@ -25,6 +25,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from math import inf, prod
 from pathlib import Path
 from typing import Any
@@ -248,7 +249,8 @@ def measured(comm: Any, case: Case, machine: Any) -> str:
     lines, asleep = [], wire.Rendezvous(comm)
     for grid in (g for g in case.grids if prod(g) <= comm.size):
         ranks, expected = tuple(range(prod(grid))), row(case, grid, machine).prediction
-        expect_room(expected.memory.step * prod(grid), f"{case.name} on {text(grid)}")
+        needed, what = expected.memory.step * prod(grid), f"{case.name} on {text(grid)}"
+        wire.at_root(comm, partial(expect_room, needed, what))  # what is free is of one moment
         times = seconds_of(case, wire.group(comm, ranks), grid) if comm.rank in ranks else (0.0, 0.0)
         asleep.complete(inf)
         pairs = zip((expected.forward, expected.adjoint), times, strict=True)
