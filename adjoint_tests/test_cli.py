@@ -475,6 +475,15 @@ def test_a_configuration_names_a_link_to_another_disk_as_it_was_given(tmp_path):
     assert read(tmp_path / "out" / "c.toml") == config
 
 
+def test_a_benchmark_without_its_peer_tells_what_to_install():
+    run = "import runpy, sys; sys.modules['torch'] = None; sys.path.insert(0, 'benchmarks'); "
+    command = [sys.executable, "-c", run + "runpy.run_path('benchmarks/fno.py')"]
+    env = {"PYTHONPATH": str(ROOT)} | environment(1)
+    done = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1 and done.stderr.splitlines()[-1].endswith("pip install -r benchmarks/requirements.txt")
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_help_and_import_do_not_start_mpi():
     code = "import sys, refimpl, refimpl.cli; refimpl.cli.parse(['train', 'x']); print('mpi4py.MPI' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -28,8 +28,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from fno_in_torch import Network, weights_of
 from harness import Case, Work, circumstances, header, measure, version_of
 from mpi4py import MPI
 from threadpoolctl import threadpool_limits
@@ -39,6 +37,12 @@ from refimpl.layers import FourierBlock, RelativeL2
 from refimpl.models import FNO, NeuralOperator, load_neural_operator
 from refimpl.training.loop import loss_and_gradients
 from refimpl.training.optimizers import AdamW
+
+try:
+    import torch
+    from fno_in_torch import Network, weights_of
+except ImportError as error:
+    raise SystemExit(f"{error}: pip install -r benchmarks/requirements.txt") from None
 
 BLOCKS = (  # batch, width, sides, modes, targets of forward and of forward + adjoint
     (8, 32, (128, 128), (16, 16), 1.0, 1.5),
