@@ -271,6 +271,7 @@ ON_THE_HOST = {
     "layers/pooling.py": "strided windows and masked copies",
     "layers/windows.py": "strided windows",
     "models/dfno_state.py": "weights of another program, whole on the host",
+    "models/state_dicts.py": "files of weights, whole on the host",
     "models/neural_operator_state.py": "weights of another program, whole on the host",
     "training/metrics.py": "sums in float64, which go through MPI",
     "training/optimizers.py": "NumPy blocks are updated tile by tile, complex ones as real numbers",
