@@ -50,6 +50,7 @@ from solvers.navier_stokes.flow import flow_of
 from solvers.navier_stokes.ghosts import Ghosts
 from solvers.navier_stokes.projection import Divergence, Poisson, Projection
 from solvers.navier_stokes.schemes import SCHEMES, amplification, longest_step, stable
+from solvers.navier_stokes.simulate import apart
 from solvers.navier_stokes.solid import Fraction
 from solvers.navier_stokes.tendency import Tendency
 
@@ -299,9 +300,29 @@ def test_a_step_that_is_too_long_is_refused_with_the_limit(team):
     text = same_text(team, lambda: simulate(flow, team, (team.size, 1)), UnstableStep)
     assert "steps of 2 s of rk3 are not stable" in text and "give steps >= " in text
     enough = int(text.split("steps >= ")[1].split()[0])
+    assert enough >= 1.25 * 2.0 / float(re.search("at most (.*) s are", text)[1])
     assert simulate(replace(flow, steps=enough), team, (team.size, 1)).frames[-1].steps == enough
     with pytest.raises(ValueError, match="no step of ab2 is stable"):
         simulate(replace(flow, steps=0, scheme="ab2", viscosity=0.0), team, (team.size, 1))
+
+
+DRIVEN = {
+    "on the way": Flow((16, 4), (1.0, 1.0), 0.01, 4.0, ("periodic", "wall"), force=(1.0, 0.0)),
+    "Poiseuille": Flow((16, 4), (1.0, 1.0), 0.05, 10.0, ("periodic", "wall"), force=(1.0, 5.0)),
+    "open": Flow((8, 8), (1.0, 1.0), 0.0, 3.0, force=(1.0, -2.0)),
+}
+
+
+@pytest.mark.parametrize("flow", DRIVEN.values(), ids=DRIVEN)
+def test_a_flow_that_a_force_speeds_up_has_as_many_steps_as_it_needs_and_few_more(flow):
+    run = simulate(flow, wire.mpi().COMM_SELF)
+    with pytest.raises(UnstableStep, match="give steps >= "):
+        simulate(replace(flow, steps=int(0.7 * run.frames[-1].steps)), wire.mpi().COMM_SELF)
+
+
+def test_numbers_that_differ_little_are_told_apart():
+    assert (apart(0.0152671, 0.0152668), apart(0.0152668, 0.0152671)) == ("0.0152671", "0.0152668")
+    assert apart(2.0, 0.5) == "2"
 
 
 # ---- flows that are known ------------------------------------------------------------------------------------------------

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from ..records import made, settle
 from ..toml import FLOW, case_in, written
 from .mesh import Mesh
@@ -53,7 +55,8 @@ class Flow:
     ``boundaries``  of each axis: "periodic"; "wall", no slip at both ends; "inflow", periodic, but its last part, the fringe,
                     restores the inflow; none: all periodic
     ``frames``      equal parts of the time, at whose ends the flow is kept, beside the first
-    ``steps``       of equal length in each frame; 0: as few as are stable at three times the largest speed that is given
+    ``steps``       of equal length in each frame; 0: as few as are stable at three times the largest speed that is
+                    given, and what the force adds to it
     ``scheme``      "rk3" or "ab2"
     ``initial``     "rest", "inflow" (the free stream everywhere) or "taylor-green"
     ``inflow``      velocity of the free stream, m/s, where an axis has an inflow
@@ -111,7 +114,26 @@ class Flow:
     @property
     def longest_step(self) -> float:
         """The longest that is stable at SAFETY times the largest speed that is given, s."""
-        return longest_step(self.scheme, SAFETY * self.rate, self.viscosity, self.mesh.spacing)
+        return self._longest_step(SAFETY * self.rate)
+
+    @property
+    def longest_driven_step(self) -> float:
+        """The longest that is stable also at what the force adds by the end, beside a ball more than it gives the mean, s."""
+        added = sum(self._driven_speed(axis) / h for axis, h in enumerate(self.mesh.spacing)) if self.force else 0.0
+        return self._longest_step(SAFETY * self.rate + (SAFETY if self.ball else 1.0) * added)
+
+    def _longest_step(self, rate: float) -> float:
+        return longest_step(self.scheme, rate, self.viscosity, self.mesh.spacing)
+
+    def _driven_speed(self, axis: int) -> float:
+        """What the force can add to the speed along ``axis`` by the end: f t in the open, Poiseuille's f L^2 / 8 nu, which the
+        mesh exceeds by f h^2 / 8 nu, between walls along it, and nothing towards a wall; m/s."""
+        f, mesh = abs(self.force[axis]), self.mesh
+        if mesh.walls[axis]:
+            return 0.0
+        gaps = [n * n + h * h for n, h, wall in zip(mesh.lengths, mesh.spacing, mesh.walls, strict=True) if wall]
+        steady = f * min(gaps) / (8.0 * self.viscosity) if gaps and self.viscosity else np.inf
+        return min(f * self.end, steady)
 
     def _check_parts(self, d: int) -> None:
         """Raise ValueError where the parts do not fit each other, or a word is none that is known."""

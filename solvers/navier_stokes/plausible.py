@@ -99,8 +99,10 @@ def check_steps(flow: Flow) -> None:
             f"Flow: expected frames >= 1 and steps >= 0, at most {MOST_STEPS:g} steps in all, got {flow.frames} and "
             f"{flow.steps}"
         )
-    longest = flow.longest_step
-    given = f"at viscosity = {flow.viscosity:g} m2/s, lengths = {flow.lengths} m and the speeds that are given"
+    longest = flow.longest_step if flow.steps else flow.longest_driven_step
+    given = (
+        f"at viscosity = {flow.viscosity:g} m2/s, lengths = {flow.lengths} m and the speeds and force that are given"
+    )
     if longest == 0.0:
         raise ValueError(f'Flow: no step of {flow.scheme} is stable {given}; take scheme = "rk3", got {flow.scheme!r}')
     if longest * MOST_STEPS < flow.end:

@@ -39,6 +39,9 @@ def units(ndim: int) -> dict[str, str]:
     }
 
 
+HEADROOM = 1.25  # times the steps that are needed at a speed: a flow that has become too fast becomes faster
+
+
 class UnstableStep(RuntimeError):
     """A step is longer than is stable, or a velocity is not finite."""
 
@@ -100,8 +103,8 @@ def simulate(
 
 
 def steps_per_frame(flow: Flow) -> int:
-    """What the flow says, or as few as are stable at three times the largest speed that is given."""
-    return flow.steps or max(1, ceil(flow.end / flow.frames / flow.longest_step))
+    """What the flow says, or as few as are stable at three times the largest speed that is given and at what the force adds."""
+    return flow.steps or max(1, ceil(flow.end / flow.frames / flow.longest_driven_step))
 
 
 class Run:
@@ -178,16 +181,22 @@ class Run:
             raise UnstableStep(f"after {self.summary()}, a velocity is not finite")
         if not stable(flow.scheme, dt, rate, flow.viscosity, self.mesh.spacing):
             longest = longest_step(flow.scheme, rate, flow.viscosity, self.mesh.spacing)
-            enough = ceil(flow.end / flow.frames / longest) if longest else 0
+            enough = ceil(HEADROOM * flow.end / flow.frames / longest) if longest else 0
             remedy = f"give steps >= {enough} in each frame, or a larger viscosity" if longest else "take rk3"
             raise UnstableStep(
-                f"after {self.summary()}, steps of {dt:.4g} s of {flow.scheme} are not stable: the fluid has reached "
-                f"{', '.join(f'{u:.3g}' for u in speeds)} m/s, at which at most {longest:.4g} s are; {remedy}"
+                f"after {self.summary()}, steps of {apart(dt, longest)} s of {flow.scheme} are not stable: the fluid has "
+                f"reached {', '.join(f'{u:.3g}' for u in speeds)} m/s, at which at most {apart(longest, dt)} s are; {remedy}"
             )
 
     def _over_ranks(self, numbers: Sequence[float], op: str) -> np.ndarray:
         comm = self.flow_step.domain.comm
         return wire.finish(wire.start_all_reduce(comm, wire.everyone(comm), np.array(numbers, float), op))
+
+
+def apart(number: float, other: float) -> str:
+    """The ``number``, in so many digits that ``other`` looks different."""
+    shown = (f"{number:.{digits}g}" for digits in range(4, 17) if f"{number:.{digits}g}" != f"{other:.{digits}g}")
+    return next(shown, repr(number))
 
 
 def initial_velocity(flow: Flow, V: Space) -> np.ndarray:
