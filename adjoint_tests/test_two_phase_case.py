@@ -14,10 +14,12 @@ import pytest
 from PIL import Image
 from two_phase_cases import DARCY, DAY
 
+from refimpl import wire
 from refimpl.cli.launch import environment
 from solvers.__main__ import main
 from solvers.grid import Grid
-from solvers.navier_stokes import read_flow
+from solvers.navier_stokes import Flow, read_flow
+from solvers.navier_stokes import record as record_flow
 from solvers.two_phase import (
     EXAMPLE,
     BrooksCorey,
@@ -174,16 +176,16 @@ KILLED = """
 import os, signal, sys
 from solvers.two_phase import files, read_case
 
-calls, on_disk = 0, files._on_disk
+calls, on_disk = 0, files.on_disk
 
 def killed(file):
     global calls
     calls += 1
     on_disk(file)
-    if calls == 6:  # the third frame is written, but not yet counted
+    if calls == 5:  # the third frame is written, but not yet counted
         os.kill(os.getpid(), signal.SIGKILL)
 
-files._on_disk = killed
+files.on_disk = killed
 files.record(read_case(sys.argv[1]), sys.argv[2])
 """
 
@@ -197,6 +199,34 @@ def test_a_run_killed_while_it_writes_can_be_read_and_goes_on_bitwise_also_on_mo
     done = solvers("simulate", folder / "case.toml", "--out", path, "--resume", "--ranks", 2)
     assert done.returncode == 0, done.stderr
     assert_same_run(read_run(path), read_run(folder / "run.h5"))
+
+
+KILLED_EARLY = """
+import os, sys
+from solvers import hdf5, navier_stokes, two_phase
+
+hdf5.give_name = lambda *names: os._exit(9)  # all but the name is there
+flow = navier_stokes.Flow((4, 4), (1.0, 1.0), 0.1, 0.1)
+try:
+    case = two_phase.read_case(sys.argv[1])
+    two_phase.record(case, sys.argv[2]) if "storage" in sys.argv[2] else navier_stokes.record(flow, sys.argv[2])
+except OSError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("name", ["storage.h5", "flow.h5"])
+def test_a_run_killed_before_its_file_is_set_up_leaves_none_and_blocks_no_other(folder, tmp_path, name):
+    path, command = tmp_path / name, [sys.executable, "-c", KILLED_EARLY, folder / "case.toml", tmp_path / name]
+    once_more = lambda: subprocess.run(command, env=environment(1), timeout=100, capture_output=True, text=True)
+    assert once_more().returncode == 9 and [file.name for file in tmp_path.iterdir()] == [f"{name}.partial"]
+    with h5py.File(tmp_path / f"{name}.partial", "w"):  # one that is alive
+        assert "is being written by another process" in once_more().stdout
+    if name == "storage.h5":
+        record(SMALL, path, resume=True)
+    else:
+        record_flow(Flow((4, 4), (1.0, 1.0), 0.1, 0.1), path, wire.mpi().COMM_SELF)
+    assert [file.name for file in tmp_path.iterdir()] == [name]
 
 
 def test_a_run_of_another_case_is_not_gone_on_with(folder, tmp_path):

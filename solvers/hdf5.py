@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import h5py
 import numpy as np
 
 from .checks import check_free
+from .files import discard, give_name, partial_of
 
 RUN = "the run of a case, as python -m solvers simulate CASE.toml writes it"
 
@@ -27,10 +29,40 @@ def open_file(path: str | Path, expected: str, mode: str = "r", **options: Any) 
         ) from error
 
 
-def new_file(path: str | Path) -> h5py.File:
-    """A new file, open to be written. OSError where it cannot be made, or is there already."""
-    check_free(Path(path))
-    return h5py.File(path, "x")
+def new_file(path: str | Path, fill: Callable[[h5py.File], None]) -> h5py.File:
+    """A new file, open to be written, which has its name only once what ``fill`` puts into it is on the disk: killed before,
+    it leaves a partial one, which the next takes away. OSError where it cannot be made, or is there or being made already."""
+    path = Path(path)
+    check_free(path)
+    partial = partial_of(path)
+    _sweep(partial)
+    file = h5py.File(partial, "x")
+    try:
+        fill(file)
+        on_disk(file)
+        give_name(partial, path)
+    except BaseException:
+        file.close()
+        discard(partial)
+        raise
+    return file
+
+
+def on_disk(file: h5py.File) -> None:
+    """Have all that was written on the disk."""
+    file.flush()
+    os.fsync(file.id.get_vfd_handle())
+
+
+def _sweep(partial: Path) -> None:
+    """Remove what a killed process has left; what another still writes, HDF5 has locked."""
+    try:
+        h5py.File(partial, "r+").close()
+    except BlockingIOError as error:
+        raise OSError(f"{partial} is being written by another process; give another name, or wait") from error
+    except OSError:  # damaged, or none
+        pass
+    discard(partial)
 
 
 @contextmanager

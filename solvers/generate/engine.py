@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from refimpl import wire
 
-from .files import sweep_partial
+from ..files import sweep_partial
 from .journal import Journal, read_journal
 from .kinds import make_plan, make_sample, read_plan
 from .plan import PATTERNS, Plan, Splits, write_plan

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .files import write_atomically
+from ..files import write_atomically
 
 NAME = "plan.json"
 SCHEMA = 1  # of the samples: raise it where the meaning of a sample's content changes

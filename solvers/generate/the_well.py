@@ -21,7 +21,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from .files import write_atomically
+from ..files import write_atomically
 from .sample import Sample
 
 LARGEST_CHUNK = 8 * 2**20  # bytes

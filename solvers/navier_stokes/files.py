@@ -1,4 +1,5 @@
 """A run as one HDF5 file, written frame by frame: whatever ends the run, what was computed is there and can be read.
+The file has its name once the first frame is in it.
 
     time, steps, energy, enstrophy, divergence (T+1,), drag (T+1, d)    what Frame says of them
     velocity (T+1, d, ..), vorticity (T+1, 1 or 3, ..)                  on the low faces, and at the centres of the cells
@@ -21,7 +22,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from refimpl import wire
+from refimpl import Space, wire
 
 from ..hdf5 import RUN, new_file, reading
 from .flow import Flow, flow_of, to_toml
@@ -57,27 +58,31 @@ def record(
     V, comm = run.flow_step.velocities, run.flow_step.domain.comm
     chi = fraction(flow, run)
     run.check_stable()  # before there is a file
-    file = wire.together(comm, lambda: new_file(path) if comm.rank == 0 else None)
     told = {"flow": to_toml(flow), "dt": run.flow_step.dt, "complete": False}
+    frames = (whole(V, frame) for frame in run.frames())
+    first = next(frames)
+
+    def begin(file: h5py.File) -> None:
+        file.attrs.update(told)
+        if chi is not None:
+            file["fraction"] = chi
+            file["fraction"].attrs["units"] = "1"
+        append(file, Path(path), first)
+
+    file = wire.together(comm, lambda: new_file(path, begin) if comm.rank == 0 else None)
     try:
-        wire.together(comm, partial(begin, file, told, chi))
-        for frame in run.frames():
-            numbers = {name: getattr(frame, name) for name in NUMBERS}
-            fields = {"velocity": V.gather(frame.velocity), "vorticity": curls(V, frame).gather(frame.vorticity)}
-            wire.together(comm, partial(append, file, Path(path), numbers | fields))
-        wire.together(comm, partial(begin, file, {"complete": True}, None))
+        for numbers in frames:
+            wire.together(comm, partial(append, file, Path(path), numbers))
+        wire.together(comm, lambda: file.attrs.update(complete=True) if file else None)
     finally:
         if file:
             file.close()
 
 
-def begin(file: h5py.File | None, told: dict[str, Any], chi: np.ndarray | None) -> None:
-    """Tell what the run is, and the ball's fraction."""
-    if file is not None:
-        file.attrs.update(told)
-        if chi is not None:
-            file["fraction"] = chi
-            file["fraction"].attrs["units"] = "1"
+def whole(V: Space, frame: Frame) -> dict[str, Any]:
+    """What a file holds of a frame, by name, on rank 0; collective."""
+    fields = {"velocity": V.gather(frame.velocity), "vorticity": curls(V, frame).gather(frame.vorticity)}
+    return {name: getattr(frame, name) for name in NUMBERS} | fields
 
 
 def append(file: h5py.File | None, path: Path, numbers: dict[str, Any]) -> None:

@@ -8,15 +8,15 @@
     porosity, permeability_x, .. (nx, ny, nz), depth, dz, active, x, y (the planes between cells): what the model is
     attributes                           ``kind``, ``case``, its TOML; each array has its ``units``
 
-Kill-safe    All arrays have their places on the disk before the first step; later only numbers in these places change, never
-             the structure of the file, and ``frames`` is counted up once a frame is on the disk. So a run can be killed
+Kill-safe    All arrays have their places on the disk before the file has its name; later only numbers in these places change,
+             never the structure of the file, and ``frames`` is counted up once a frame is on the disk. So a run can be killed
              at any moment: the file is as good as its last frame. A full disk shows before the first step, too.
+Chunks       hold a frame: to write one, HDF5 need not read.
 Resume       A frame holds all that the next step depends on. A run that goes on repeats what came after its last frame.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ import numpy as np
 
 from refimpl import Partition, wire
 
-from ..hdf5 import RUN, new_file, open_file, reading
+from ..hdf5 import RUN, new_file, on_disk, open_file, reading
 from ..toml import TWO_PHASE
 from .blocks import one_rank
 from .case import Case, case_of, to_toml
@@ -134,9 +134,9 @@ def _write(file: h5py.File, numbers: dict[str, Any], steps: list[float]) -> None
     for name, value in numbers.items():
         file[name][place] = value
     file["dt"][before : len(steps)] = steps[before:]
-    _on_disk(file)
+    on_disk(file)
     file["frames"][()] = place + 1
-    _on_disk(file)
+    on_disk(file)
 
 
 def model(reservoir: Reservoir) -> dict[str, np.ndarray]:
@@ -196,8 +196,8 @@ def _begun(case: Case, path: Path) -> h5py.File:
     shapes = {"pressure": cells, "saturation": cells, "bhp": (wells,), "well_volume": (wells, 2)}
     fields = model(case.reservoir)
     needed = 16 * frames * int(np.prod(cells)) + sum(values.nbytes for values in fields.values())
-    file = new_file(path)
-    try:
+
+    def fill(file: h5py.File) -> None:
         free = shutil.disk_usage(path.parent).free
         if free < needed + SPARE:
             raise OSError(f"{path}: the run needs {needed:,} bytes, the disk has {free:,}")
@@ -206,19 +206,17 @@ def _begun(case: Case, path: Path) -> h5py.File:
             file[name] = values
             file[name].attrs["units"] = MODEL_UNITS[name]
         for name, units in UNITS.items():
-            placed = file.create_dataset(name, (frames, *shapes.get(name, ())), "f8")
+            shape = shapes.get(name, ())
+            chunks = (1, *shape) if shape == cells else None
+            placed = file.create_dataset(name, (frames, *shape), "f8", chunks=chunks)
             placed.attrs["units"] = units
             for frame in range(frames):  # written once, it keeps its place
                 placed[frame] = np.nan
         file["dt"] = np.full(case.control.most_steps, np.nan)
         file["dt"].attrs["units"] = "s"
         file["frames"] = 0
-        _on_disk(file)
-    except BaseException:
-        file.close()
-        path.unlink()
-        raise
-    return file
+
+    return new_file(path, fill)
 
 
 def _resumed(case: Case, path: Path) -> h5py.File:
@@ -237,8 +235,3 @@ def _resumed(case: Case, path: Path) -> h5py.File:
         file.close()
         raise
     return file
-
-
-def _on_disk(file: h5py.File) -> None:
-    file.flush()
-    os.fsync(file.id.get_vfd_handle())

@@ -16,15 +16,14 @@ PARTIAL = ".partial"
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file of ``content``, replacing what has the name ``path``. Raises OSError (full disk, no permission)."""
-    partial = path.with_name(path.name + PARTIAL)
+    partial = partial_of(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial.write_bytes(content)
         _sync(partial)
-        os.replace(partial, path)
-        _sync(path.parent)
+        give_name(partial, path)
     except BaseException as error:
-        _discard(partial)
+        discard(partial)
         if isinstance(error, OSError):
             raise OSError(f"cannot write {path}: {error}") from error
         raise
@@ -33,7 +32,18 @@ def write_atomically(path: Path, content: bytes) -> None:
 def sweep_partial(folder: Path, pattern: str) -> None:
     """Remove what an interrupted run left half written of the files ``pattern`` (a glob) under ``folder``, and no more."""
     for partial in folder.glob(pattern + PARTIAL):
-        _discard(partial)
+        discard(partial)
+
+
+def partial_of(path: Path) -> Path:
+    """The name of ``path`` while it is written."""
+    return path.with_name(path.name + PARTIAL)
+
+
+def give_name(partial: Path, path: Path) -> None:
+    """Rename what is whole, and on the disk."""
+    os.replace(partial, path)
+    _sync(path.parent)
 
 
 def _sync(path: Path) -> None:
@@ -44,7 +54,8 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _discard(path: Path) -> None:
+def discard(path: Path) -> None:
+    """Remove a file, if it can be."""
     try:
         path.unlink(missing_ok=True)
     except OSError:
