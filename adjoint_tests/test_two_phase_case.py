@@ -16,10 +16,10 @@ from two_phase_cases import DARCY, DAY
 
 from refimpl import wire
 from refimpl.cli.launch import environment
+from solvers import navier_stokes, two_phase
 from solvers.__main__ import main
 from solvers.grid import Grid
 from solvers.navier_stokes import Flow, read_flow
-from solvers.navier_stokes import record as record_flow
 from solvers.two_phase import (
     EXAMPLE,
     BrooksCorey,
@@ -59,6 +59,7 @@ SMALL = Case(
         Injector((2, 2), (2, 4), ((0.0, 4e-3), (50.0 * DAY, 1e-3)), bhp=1.2e7),
     ),
 )
+FLOW = Flow((4, 4), (1.0, 1.0), 0.1, 0.1, frames=3, steps=2)
 
 
 def solvers(*arguments):
@@ -225,8 +226,29 @@ def test_a_run_killed_before_its_file_is_set_up_leaves_none_and_blocks_no_other(
     if name == "storage.h5":
         record(SMALL, path, resume=True)
     else:
-        record_flow(Flow((4, 4), (1.0, 1.0), 0.1, 0.1), path, wire.mpi().COMM_SELF)
+        navier_stokes.record(FLOW, path, wire.mpi().COMM_SELF)
     assert [file.name for file in tmp_path.iterdir()] == [name]
+
+
+class Lost:
+    """What Ctrl-C comes to where Python can only ignore it."""
+
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize("room", [two_phase, navier_stokes], ids=["storage", "flow"])
+def test_an_interrupt_is_never_lost_and_ends_a_run_between_two_steps(tmp_path, room):
+    def interrupt(fraction, text):
+        if fraction > 0.4:
+            Lost()
+
+    run, alone = (SMALL, {}) if room is two_phase else (FLOW, {"comm": wire.mpi().COMM_SELF})
+    with pytest.raises(KeyboardInterrupt):
+        room.record(run, tmp_path / "run.h5", progress=interrupt, **alone)
+    found = room.read_run(tmp_path / "run.h5")
+    assert not found.complete and len(found.arrays["time"]) > 1
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_a_run_of_another_case_is_not_gone_on_with(folder, tmp_path):

@@ -25,6 +25,7 @@ import numpy as np
 from refimpl import Space, wire
 
 from ..hdf5 import RUN, new_file, reading
+from ..interrupts import between_steps
 from .flow import Flow, flow_of, to_toml
 from .simulate import Frame, Run, units
 from .solid import Fraction
@@ -54,16 +55,21 @@ def record(
 
     Raises also, on all ranks, OSError where the file is there, cannot be written, or the disk is full.
     """
-    run = Run(flow, comm, grid, progress=progress)
-    V, comm = run.flow_step.velocities, run.flow_step.domain.comm
+    comm = wire.world() if comm is None else comm
+    with between_steps(progress, comm) as told:
+        _write(Run(flow, comm, grid, progress=told), path)
+
+
+def _write(run: Run, path: str | Path) -> None:
+    """Make all frames of the run, and its file."""
+    flow, V, comm = run.flow, run.flow_step.velocities, run.flow_step.domain.comm
     chi = fraction(flow, run)
     run.check_stable()  # before there is a file
-    told = {"flow": to_toml(flow), "dt": run.flow_step.dt, "complete": False}
     frames = (whole(V, frame) for frame in run.frames())
     first = next(frames)
 
     def begin(file: h5py.File) -> None:
-        file.attrs.update(told)
+        file.attrs.update({"flow": to_toml(flow), "dt": run.flow_step.dt, "complete": False})
         if chi is not None:
             file["fraction"] = chi
             file["fraction"].attrs["units"] = "1"

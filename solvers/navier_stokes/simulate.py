@@ -17,6 +17,7 @@ import numpy as np
 
 from refimpl import Space, wire
 
+from ..interrupts import between_steps
 from .flow import Flow
 from .observables import energy, enstrophy, vorticity
 from .schemes import longest_step, stable
@@ -93,12 +94,13 @@ def simulate(
     """Simulate ``flow`` on the ranks of ``comm`` (default: all); collective.
 
     ``initial``: this rank's block of the velocity at first, in place of that of the flow; its divergence is taken away.
-    ``progress(fraction, text)`` is called after each step, on every rank. Raises ValueError on all ranks where an argument
-    does not fit, UnstableStep where a step is too long or a number is not finite.
+    ``progress(fraction, text)`` is called after each step, on every rank; Ctrl-C ends a run of one rank there. Raises
+    ValueError on all ranks where an argument does not fit, UnstableStep where a step is too long or a number is not finite.
     """
-    start = time.perf_counter()
-    run = Run(flow, comm, grid, initial, progress)
-    frames = list(run.frames())
+    start, comm = time.perf_counter(), wire.world() if comm is None else comm
+    with between_steps(progress, comm) as told:
+        run = Run(flow, comm, grid, initial, told)
+        frames = list(run.frames())
     return Result(run.flow_step.velocities, frames, run.flow_step.dt, time.perf_counter() - start)
 
 

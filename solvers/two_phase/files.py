@@ -29,6 +29,7 @@ import numpy as np
 from refimpl import Partition, wire
 
 from ..hdf5 import RUN, new_file, on_disk, open_file, reading
+from ..interrupts import between_steps
 from ..toml import TWO_PHASE
 from .blocks import one_rank
 from .case import Case, case_of, to_toml
@@ -94,10 +95,10 @@ def record(
             append(file, march)
         else:
             _go_on_from(march, last)
-        if progress:
-            progress(march.time / case.times[-1], march.summary())
-        for _ in marched(march, list(case.times), progress):
-            append(file, march)
+        with between_steps(progress, comm) as told:
+            told(march.time / case.times[-1], march.summary())
+            for _ in marched(march, list(case.times), told):
+                append(file, march)
     finally:
         if file:
             file.close()

@@ -24,6 +24,7 @@ from threadpoolctl import threadpool_limits
 
 from refimpl import Partition, Space, wire
 
+from ..interrupts import between_steps
 from .assembly import Assembly
 from .blocks import one_rank
 from .case import Case
@@ -99,13 +100,14 @@ def simulate(
     if isinstance(case, Case):
         given = case.times if times is None else times, initial or case.initial, control or case.control
         return simulate(case.reservoir, *given, progress, partition)
-    start, reservoir = time.perf_counter(), case
+    start, reservoir, partition = time.perf_counter(), case, partition or one_rank()
     reports, state = check_run(reservoir, () if times is None else times, initial)
     march = begin(reservoir, state, control or StepControl(), partition, f"{reports.size} times")
     assembly, frames, volumes = march.assembly, [march.x], [march.well_volume]
-    for _ in marched(march, reports.tolist(), progress):
-        frames.append(march.x)
-        volumes.append(march.well_volume)
+    with between_steps(progress, partition.comm) as told:
+        for _ in marched(march, reports.tolist(), told):
+            frames.append(march.x)
+            volumes.append(march.well_volume)
     parts = [np.stack(part) for part in zip(*map(assembly.unpack, frames), strict=True)]
     space = assembly.block.space
     pressure, saturation = (part.reshape(len(part), *space.local_shape) for part in parts[:2])
@@ -124,28 +126,22 @@ def simulate(
     )
 
 
-def begin(
-    reservoir: Reservoir, state: State, control: StepControl, partition: Partition | None, told: str = ""
-) -> March:
+def begin(reservoir: Reservoir, state: State, control: StepControl, partition: Partition, told: str = "") -> March:
     """The march at the whole ``state``; collective. All ranks must call for the same, as far as ``told`` says it."""
-    partition = partition or one_rank()
     wire.vote(partition.comm, None, f"simulate of {reservoir.grid.shape} cells, {told}, over {partition}")
     assembly = Assembly(reservoir, partition)
     with threadpool_limits(1, "blas"), wire.unchecked():
         return March(assembly, control, assembly.pack(state))
 
 
-def marched(
-    march: March, reports: Sequence[float], progress: Callable[[float, str], None] | None = None
-) -> Iterator[float]:
+def marched(march: March, reports: Sequence[float], progress: Callable[[float, str], None]) -> Iterator[float]:
     """March to one after another of the ``reports`` that are still ahead, and stop at each of them."""
     for report in reports:
         if march.time < report:
             with threadpool_limits(1, "blas"), wire.unchecked():  # the vectors are too short for more threads to help
                 march.to(report)
             yield report
-            if progress:
-                progress(report / reports[-1], march.summary())
+            progress(report / reports[-1], march.summary())
 
 
 class March:
