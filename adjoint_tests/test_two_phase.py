@@ -326,7 +326,8 @@ def test_report_times_are_hit_and_steps_add_up():
     result = simulate(layered_reservoir((6, 6, 6)), times, progress=lambda fraction, text: heard.append(fraction))
     np.testing.assert_array_equal(result.times, [0.0, *times])
     assert abs(sum(result.steps) - times[-1]) <= 1e-9 * times[-1]
-    np.testing.assert_allclose(heard, times / times[-1])
+    assert heard[0] == 0.0 and set(times / times[-1]) <= set(heard) and len(heard) > len(result.steps)
+    np.testing.assert_array_equal(heard, np.sort(heard))
 
 
 def test_run_goes_on_from_any_of_its_frames():

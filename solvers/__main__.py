@@ -49,8 +49,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 def simulate(options: argparse.Namespace) -> int:
     """One run, one file: of the case in a TOML file, or of a sample that is drawn; a flow, or CO2 storage."""
-    from tqdm import tqdm
-
     if options.ranks < 1 or (options.ranks > 1 and not options.case):
         raise ValueError(f"--ranks must be >= 1, and goes with CASE.toml, got {options.ranks}")
     if options.resume and not options.case:
@@ -66,8 +64,8 @@ def simulate(options: argparse.Namespace) -> int:
         raise ValueError(f"--index must be >= 0, got {index}")
     check_free(options.out)
     plan = data.make_plan(_settings(options))
-    with tqdm(total=plan.settings.frames, unit="frame") as bar:
-        sample = data.make_sample(plan, index, progress=lambda _, text: _advance(bar, text))
+    with bar() as show:
+        sample = data.make_sample(plan, index, progress=show)
     data.write_sample(options.out, sample, plan.digest)
     (name,) = {"mass_balance_error", "divergence"} & sample.provenance.keys()
     print(f"{options.out}: {sample.provenance['steps']} steps, {name.replace('_', ' ')} {sample.provenance[name]:.1e}")
@@ -214,11 +212,6 @@ def verify(options: argparse.Namespace) -> int:
     data.check_sample(options.path)
     print(f"{options.path}: complete and unchanged")
     return 0
-
-
-def _advance(bar, text: str) -> None:
-    bar.set_postfix_str(text, refresh=False)
-    bar.update()
 
 
 def _parser() -> argparse.ArgumentParser:

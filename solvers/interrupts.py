@@ -16,7 +16,7 @@ from typing import Any
 
 @contextmanager
 def between_steps(progress: Callable[[float, str], None] | None, comm: Any) -> Iterator[Callable[[float, str], None]]:
-    """What a run on ``comm`` is to call in place of ``progress``, after each step: it raises KeyboardInterrupt where Ctrl-C has
+    """What a run on ``comm`` is to call in place of ``progress``, between steps: it raises KeyboardInterrupt where Ctrl-C has
     come. A second Ctrl-C does not wait for the end of the step."""
     came = False
 

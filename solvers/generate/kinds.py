@@ -25,7 +25,7 @@ def make_plan(settings: Splits) -> Plan:
 
 
 def make_sample(plan: Plan, index: int, progress: Callable | None = None) -> Sample:
-    """Sample ``index`` of ``plan``, simulated; ``progress(fraction, text)`` is called after each frame.
+    """Sample ``index`` of ``plan``, simulated; ``progress(fraction, text)`` is called between steps.
 
     Raises RuntimeError where the solver gives up, or the result is not what it must be.
     """

@@ -108,13 +108,13 @@ def make_plan(settings: Settings) -> Plan:
 
 
 def make_sample(plan: Plan, index: int, progress: Callable | None = None) -> Sample:
-    """Sample ``index`` of ``plan``, simulated in this process, without MPI. ``progress`` is called after each frame.
+    """Sample ``index`` of ``plan``, simulated in this process, without MPI. ``progress`` is passed to ``simulate``.
 
     Raises UnstableStep where a step would be unstable or a number is not finite, or the divergence is too large.
     """
     settings: Settings = plan.settings  # type: ignore[assignment]
     flow = draw_flow(settings, index)
-    result = simulate(flow, LoneRank(0, 1), progress=_frame_by_frame(flow.frames, progress))
+    result = simulate(flow, LoneRank(0, 1), progress=progress)
     if not (divergence := float(result.all("divergence").max())) <= DIVERGENCE:
         raise UnstableStep(f"the velocity has a divergence of {divergence:.1e} 1/s, more than {DIVERGENCE:g}")
     vorticity = result.all("vorticity")
@@ -146,19 +146,6 @@ def solid_fraction(flow: Flow) -> np.ndarray:
     """(nx, ny, nz): 1 inside the ball, 0 outside."""
     centres = flow.mesh.scalars(LoneRank(0, 1), (1, 1, 1))
     return Fraction(centres, flow.mesh, centres=True).value(np.array([*flow.ball.centre, flow.ball.radius]))[0]
-
-
-def _frame_by_frame(frames: int, progress: Callable | None) -> Callable | None:
-    """Call ``progress`` once a frame, of what is called once a step."""
-    done = 0
-
-    def show(fraction: float, text: str) -> None:
-        nonlocal done
-        while done < int(fraction * frames * (1 + 1e-12)):
-            done += 1
-            progress(fraction, text)
-
-    return show if progress else None
 
 
 def _provenance(settings: Settings, index: int, ball: Ball, result: Result, divergence: float) -> dict:

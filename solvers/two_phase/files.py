@@ -96,7 +96,6 @@ def record(
         else:
             _go_on_from(march, last)
         with between_steps(progress, comm) as told:
-            told(march.time / case.times[-1], march.summary())
             for _ in marched(march, list(case.times), told):
                 append(file, march)
     finally:

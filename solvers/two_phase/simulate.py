@@ -91,7 +91,8 @@ def simulate(
     """Simulate a ``case``; or a reservoir, from ``initial`` (default: brine at rest, see ``hydrostatic``) to the report
     ``times`` in s. What is given beside a case replaces what it says.
 
-    The times increase, the first above 0. ``progress(fraction, text)`` is called after each of them, on every rank.
+    The times increase, the first above 0. ``progress(fraction, text)`` is called before each step and at the end, on
+    every rank; there Ctrl-C ends a run of one rank.
     ``partition``: (ranks along x, along y); by default this process alone, without MPI. All ranks of its communicator give
     the same arguments, the initial state whole.
     Raises ValueError where times or the initial state are unfit or the run is not plausible (see ``plausible``),
@@ -135,13 +136,15 @@ def begin(reservoir: Reservoir, state: State, control: StepControl, partition: P
 
 
 def marched(march: March, reports: Sequence[float], progress: Callable[[float, str], None]) -> Iterator[float]:
-    """March to one after another of the ``reports`` that are still ahead, and stop at each of them."""
+    """March to one after another of the ``reports`` that are still ahead, and stop at each of them; ``progress`` is told before
+    each step, so that what is told of a report has been taken up, and at the end."""
+    tell = lambda: progress(march.time / reports[-1], march.summary())
     for report in reports:
         if march.time < report:
             with threadpool_limits(1, "blas"), wire.unchecked():  # the vectors are too short for more threads to help
-                march.to(report)
+                march.to(report, tell)
             yield report
-            progress(report / reports[-1], march.summary())
+    tell()
 
 
 class March:
@@ -157,16 +160,17 @@ class March:
         self.initial_mass = assembly.held_in_all(x)
         self.well_volume = np.zeros((assembly.rates.size, 2))
 
-    def to(self, report: float) -> None:
+    def to(self, report: float, before_step: Callable[[], None] = lambda: None) -> None:
         """March to the time ``report`` in s, by the times at which a well's rate changes."""
         changes = self.assembly.reservoir.schedule
         for end in [*(change for change in changes if self.time < change < report), report]:
             if self.time in changes:
                 self._change_rates()
-            self._to(end)
+            self._to(end, before_step)
 
-    def _to(self, end: float) -> None:
+    def _to(self, end: float, before_step: Callable[[], None]) -> None:
         while self.time < end:
+            before_step()
             self._check_count()
             remaining = end - self.time
             pieces = ceil(remaining / min(self.proposal, remaining) * (1.0 - 1e-12))
