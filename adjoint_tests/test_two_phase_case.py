@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -157,6 +158,15 @@ def test_a_run_that_two_ranks_recorded_is_bitwise_that_of_simulate(folder):
         assert file["pressure"].attrs["units"] == result.units["pressure"] == "Pa" and file["dt"].attrs["units"] == "s"
 
 
+def spoil(path, name, frame):
+    """Change bytes of a frame."""
+    with h5py.File(path) as file:
+        place = file[name].id.get_chunk_info(frame).byte_offset
+    with path.open("r+b") as raw:
+        raw.seek(place + 100)
+        raw.write(b"\xfe" * 100)
+
+
 @pytest.mark.parametrize("after", [1, 3])
 def test_a_run_that_goes_on_is_bitwise_the_one_that_was_not_interrupted(folder, tmp_path, after):
     def interrupt(fraction, text):
@@ -167,6 +177,7 @@ def test_a_run_that_goes_on_is_bitwise_the_one_that_was_not_interrupted(folder, 
         record(SMALL, tmp_path / "run.h5", progress=interrupt)
     part = read_run(tmp_path / "run.h5")
     assert not part.complete and part.arrays["time"].tolist() == [0.0, *SMALL.times[:after]]
+    spoil(tmp_path / "run.h5", "pressure", after + 1)  # what a kill may leave of the frame that is being written
     record(read_case(folder / "case.toml"), tmp_path / "run.h5", resume=True)
     assert_same_run(read_run(tmp_path / "run.h5"), read_run(folder / "run.h5"))
     record(SMALL, tmp_path / "run.h5", resume=True)  # nothing is left to do
@@ -262,6 +273,24 @@ def test_a_run_of_another_case_is_not_gone_on_with(folder, tmp_path):
         record(replace(case), tmp_path / "run.h5", resume=True)
     with pytest.raises(OSError, match="there already"):
         record(case, tmp_path / "run.h5")
+
+
+def test_bytes_that_have_changed_are_told_and_not_drawn(folder, tmp_path):
+    path = tmp_path / "run.h5"
+    shutil.copy(folder / "run.h5", path)
+    spoil(path, "saturation", 2)
+    with pytest.raises(OSError, match="run.h5 is damaged"):
+        read_run(path)
+
+
+def test_a_file_that_counts_more_frames_than_it_has_is_told_by_its_name(folder, tmp_path):
+    path = tmp_path / "run.h5"
+    shutil.copy(folder / "run.h5", path)
+    with h5py.File(path, "r+") as file:
+        file["frames"][()] = 9
+    for act in (lambda: read_run(path), lambda: record(SMALL, path, resume=True)):
+        with pytest.raises(OSError, match="run.h5 is damaged, .*it says that 9 of its 5 frames"):
+            act()
 
 
 def test_what_is_computed_before_a_run_fails_can_be_read(folder, tmp_path):

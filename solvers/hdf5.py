@@ -69,13 +69,19 @@ def _sweep(partial: Path) -> None:
 def reading(path: str | Path, expected: str) -> Iterator[h5py.File]:
     """The file, open to be read, also while it is still written. Raises, also of what is done with it, OSError where it is
     missing or damaged, ValueError where it lacks something."""
-    with open_file(path, expected, locking=False) as file:
-        try:
-            yield file
-        except KeyError as error:
-            raise ValueError(f"{path} is not {expected}: {error.args[0]}") from error
-        except Exception as error:  # flipped bits make h5py raise nearly every kind
-            raise OSError(f"{path} is damaged, or not {expected}: {error}") from error
+    with open_file(path, expected, locking=False) as file, told(path, expected):
+        yield file
+
+
+@contextmanager
+def told(path: str | Path, expected: str) -> Iterator[None]:
+    """Errors of what is done with a file tell its name, and what was ``expected`` of it."""
+    try:
+        yield
+    except KeyError as error:
+        raise ValueError(f"{path} is not {expected}: {error.args[0]}") from error
+    except Exception as error:  # flipped bits make h5py raise nearly every kind
+        raise OSError(f"{path} is damaged, or not {expected}: {error}") from error
 
 
 def array_in(path: str | Path, name: str) -> np.ndarray:

@@ -11,7 +11,8 @@
 Kill-safe    All arrays have their places on the disk before the file has its name; later only numbers in these places change,
              never the structure of the file, and ``frames`` is counted up once a frame is on the disk. So a run can be killed
              at any moment: the file is as good as its last frame. A full disk shows before the first step, too.
-Chunks       hold a frame: to write one, HDF5 need not read.
+Chunks       of what has a number a cell hold a frame and pass fletcher32: a flipped bit is an error on reading, not a wrong
+             number. A frame is written over a whole chunk, of whatever a killed run has left there nothing is read.
 Resume       A frame holds all that the next step depends on. A run that goes on repeats what came after its last frame.
 """
 
@@ -28,7 +29,7 @@ import numpy as np
 
 from refimpl import Partition, wire
 
-from ..hdf5 import RUN, new_file, on_disk, open_file, reading
+from ..hdf5 import RUN, new_file, on_disk, open_file, reading, told
 from ..interrupts import between_steps
 from ..toml import TWO_PHASE
 from .blocks import one_rank
@@ -95,8 +96,8 @@ def record(
             append(file, march)
         else:
             _go_on_from(march, last)
-        with between_steps(progress, comm) as told:
-            for _ in marched(march, list(case.times), told):
+        with between_steps(progress, comm) as tell:
+            for _ in marched(march, list(case.times), tell):
                 append(file, march)
     finally:
         if file:
@@ -106,7 +107,7 @@ def record(
 def read_run(path: str | Path) -> Recording:
     """What a file of ``record`` holds. OSError where it is missing or damaged, ValueError where it is no run."""
     with reading(path, RUN) as file:
-        text, count = file.attrs["case"], int(file["frames"][()])
+        text, count = file.attrs["case"], _count(file)
         arrays = {name: file[name][:count] for name in UNITS} | {name: file[name][()] for name in MODEL_UNITS}
         dt = file["dt"][: int(arrays["steps"][-1])] if count else np.empty(0)
         complete = count == len(file["time"])
@@ -129,7 +130,7 @@ def append(file: h5py.File | None, march: March) -> None:
 
 
 def _write(file: h5py.File, numbers: dict[str, Any], steps: list[float]) -> None:
-    place = int(file["frames"][()])
+    place = _count(file)
     before = int(file["steps"][place - 1]) if place else 0
     for name, value in numbers.items():
         file[name][place] = value
@@ -168,11 +169,19 @@ def _numbers(march: March) -> dict[str, Any]:
 
 def _last_frame(file: h5py.File) -> tuple[dict[str, Any], list[float]] | None:
     """(what the last frame holds, the accepted steps until then); None without a frame."""
-    last = int(file["frames"][()]) - 1
-    if last < 0:
-        return None
-    frame = {name: file[name][last] for name in UNITS}
-    return frame, file["dt"][: int(frame["steps"])].tolist()
+    with told(file.filename, RUN):
+        if not (count := _count(file)):
+            return None
+        frame = {name: file[name][count - 1] for name in UNITS}
+        return frame, file["dt"][: int(frame["steps"])].tolist()
+
+
+def _count(file: h5py.File) -> int:
+    """How many frames are there."""
+    count, places = int(file["frames"][()]), len(file["time"])
+    if not 0 <= count <= places:
+        raise OSError(f"it says that {count} of its {places} frames are written")
+    return count
 
 
 def _go_on_from(march: March, last: tuple[dict[str, Any], list[float]]) -> None:
@@ -203,12 +212,12 @@ def _begun(case: Case, path: Path) -> h5py.File:
             raise OSError(f"{path}: the run needs {needed:,} bytes, the disk has {free:,}")
         file.attrs.update({"kind": TWO_PHASE, "case": to_toml(case)})
         for name, values in fields.items():
-            file[name] = values
+            file.create_dataset(name, data=values, fletcher32=True)
             file[name].attrs["units"] = MODEL_UNITS[name]
         for name, units in UNITS.items():
             shape = shapes.get(name, ())
-            chunks = (1, *shape) if shape == cells else None
-            placed = file.create_dataset(name, (frames, *shape), "f8", chunks=chunks)
+            checked = {"chunks": (1, *shape), "fletcher32": True} if shape == cells else {}
+            placed = file.create_dataset(name, (frames, *shape), "f8", **checked)
             placed.attrs["units"] = units
             for frame in range(frames):  # written once, it keeps its place
                 placed[frame] = np.nan
@@ -229,7 +238,9 @@ def _resumed(case: Case, path: Path) -> h5py.File:
                 "another --out"
             )
         for name, values in model(case.reservoir).items():
-            if not np.array_equal(file[name][()], values):
+            with told(path, RUN):
+                found = file[name][()]
+            if not np.array_equal(found, values):
                 raise ValueError(f"{path} is not a run of this case: its {name} is another")
     except BaseException:
         file.close()
