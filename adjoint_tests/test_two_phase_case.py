@@ -41,6 +41,7 @@ from solvers.two_phase import (
     record,
     simulate,
     to_toml,
+    write_vtk,
 )
 from solvers.two_phase.case import case_of
 from solvers.two_phase.files import MODEL_UNITS
@@ -327,6 +328,8 @@ def test_a_run_is_drawn_animated_and_written_for_paraview(folder):
         assert animation.n_frames == 2
     done = solvers("plot", folder / "run.h5", "--vtk", folder / "vtk")
     assert done.returncode == 0 and done.stdout.strip() == str(folder / "vtk" / "run.pvd"), done.stderr
+    with pytest.raises(OSError, match="vtk is there already, and not an empty folder"):
+        write_vtk(run, folder / "vtk")
     names = re.findall('file="(.*?)"', (folder / "vtk" / "run.pvd").read_text())
     head, raw = (folder / "vtk" / names[3]).read_bytes().split(b'encoding="raw">_')
     offset = {name: int(at) for name, at in re.findall(r'Name="(\w+)"[^>]*offset="(\d+)"', head.decode())}
@@ -340,6 +343,16 @@ def test_a_run_is_drawn_animated_and_written_for_paraview(folder):
     points = number("points", "<f4", 3 * (nx + 1) * (ny + 1) * (nz + 1)).reshape(nz + 1, ny + 1, nx + 1, 3)
     np.testing.assert_allclose(points[-1, 0, 0], [0.0, 0.0, -800.0])  # the first column's own top
     np.testing.assert_allclose(points[0, -1, -1], [300.0, 250.0, -849.0])
+
+
+def test_a_full_disk_is_told_with_the_picture_of_which_nothing_stays(folder, tmp_path, monkeypatch, capsys):
+    def full(figure, path, **_):
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", full)
+    assert main(["plot", str(folder / "run.h5"), "--out", str(tmp_path / "run.png")]) == 1
+    assert "run.png: [Errno 28] No space left" in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 
 def test_corners_are_at_the_mean_of_the_columns_around():

@@ -19,8 +19,9 @@ from refimpl.cli import collectively, under_mpi
 
 from . import generate as data
 from . import navier_stokes, two_phase
-from .checks import check_free
+from .checks import check_empty, check_free
 from .entries import entries as lines_of
+from .files import whole_or_absent
 from .progress import bar
 from .toml import FLOW, TWO_PHASE, kind_of, written
 
@@ -155,18 +156,16 @@ def plot(options: argparse.Namespace) -> int:
             f"--out is a picture and --vtk files for ParaView: give one of them, got {options.out} and {options.vtk}"
         )
     picture = options.out or options.file.with_suffix(".png")
-    if not options.vtk:
-        check_free(picture)
+    check_empty(options.vtk) if options.vtk else check_free(picture)
     simulator = next((room for room in (two_phase, navier_stokes) if room.is_run(options.file)), None)
     if options.vtk and not simulator:
         raise ValueError(f"--vtk is for the run of a case, and {options.file} is none")
     if options.vtk:
         print(simulator.write_vtk(simulator.read_run(options.file), options.vtk))
         return 0
-    if simulator:
-        simulator.plot(simulator.read_run(options.file), picture)
-    else:
-        data.plot_sample(data.read_sample(options.file), picture)
+    content = simulator.read_run(options.file) if simulator else data.read_sample(options.file)
+    with whole_or_absent(picture):
+        simulator.plot(content, picture) if simulator else data.plot_sample(content, picture)
     print(picture)
     return 0
 
@@ -256,7 +255,7 @@ def _parser() -> argparse.ArgumentParser:
         help="the picture, a new file; of a run also .gif (default: beside FILE.h5)",
     )
     picture.add_argument(
-        "--vtk", type=Path, metavar="DIR", help="of a run: write files for ParaView (VTK) into this folder"
+        "--vtk", type=Path, metavar="DIR", help="of a run: write files for ParaView (VTK) into this folder, a new one"
     )
 
     many = _command(

@@ -59,3 +59,9 @@ def check_free(path: Path) -> None:
         raise FileNotFoundError(f"no folder {path.parent} to write {path.name} into; make it, or give another")
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise PermissionError(f"the folder {path.parent} is not writable; give another")
+
+
+def check_empty(folder: Path) -> None:
+    """Raise OSError where ``folder`` has something in it, or is a file."""
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise FileExistsError(f"{folder} is there already, and not an empty folder; give another, or delete it")

@@ -9,6 +9,8 @@ A rename within a directory is atomic, so a reader never sees half a file and a 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 PARTIAL = ".partial"
@@ -24,6 +26,18 @@ def write_atomically(path: Path, content: bytes) -> None:
         give_name(partial, path)
     except BaseException as error:
         discard(partial)
+        if isinstance(error, OSError):
+            raise OSError(f"cannot write {path}: {error}") from error
+        raise
+
+
+@contextmanager
+def whole_or_absent(path: Path) -> Iterator[None]:
+    """Where the body fails that writes a new file ``path``, none is left. Raises OSError (full disk), which names it."""
+    try:
+        yield
+    except BaseException as error:
+        discard(path)
         if isinstance(error, OSError):
             raise OSError(f"cannot write {path}: {error}") from error
         raise

@@ -12,6 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
+from .checks import check_empty
+from .files import whole_or_absent
+
 TYPES = {"float32": "Float32", "float64": "Float64", "uint8": "UInt8"}
 GHOSTS, HIDDEN = "vtkGhostType", 32  # the array by which a cell is not shown
 
@@ -36,11 +39,14 @@ def structured_file(points: np.ndarray, fields: dict[str, np.ndarray], hidden: n
 
 
 def write_collection(folder: Path, times: Iterable[float], files: Iterable[tuple[str, bytes]]) -> Path:
-    """Write the ``files`` (name, content), one for each time in s, and the collection, whose path is returned."""
+    """Write the ``files`` (name, content), one for each time in s, and the collection, whose path is returned. OSError where
+    the folder has something in it, or the disk is full."""
+    check_empty(folder)
     folder.mkdir(parents=True, exist_ok=True)
     entries = []
     for time, (name, content) in zip(times, files, strict=True):
-        (folder / name).write_bytes(content)
+        with whole_or_absent(folder / name):
+            (folder / name).write_bytes(content)
         entries.append(f'<DataSet timestep="{float(time)!r}" file="{name}"/>')
     collection = folder / "run.pvd"
     collection.write_text(f'<VTKFile type="Collection"><Collection>{"".join(entries)}</Collection></VTKFile>\n')
