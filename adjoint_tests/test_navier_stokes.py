@@ -254,6 +254,47 @@ def test_a_run_has_the_derivative_that_it_says(team, scheme):
     assert not y.size or relative(run.all("velocity")[1:], y) < 1e-12
 
 
+def gradients(team, scheme, every=1):
+    """Of a scalar of the frames with respect to the first velocity and the physics; and their spaces."""
+    flow = replace(BALL, scheme=scheme, steps=3)
+    F = Evolution(flow, cells(team, flow), every)
+    J = F.linearize(F.step.project.forward(0.3 * F.domain.random(1)))[1]
+    dx, others = J.adjoint(F.range.random(2))
+    return {"x": dx} | others, {"x": F.domain} | F.parameter_spaces
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_gradient_is_the_same_from_fewer_checkpoints_bit_by_bit(team, scheme):
+    each, third, fourth = (gradients(team, scheme, every)[0] for every in (1, 3, 4))
+    assert all(np.array_equal(each[name], other[name]) for other in (third, fourth) for name in each)
+
+
+@pytest.mark.mpi(min_size=2)
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_gradient_on_many_ranks_is_that_on_one(team, scheme):
+    together, spaces = gradients(team, scheme)
+    wholes = {name: whole(spaces[name], part) for name, part in together.items()}
+    if team.rank == 0:
+        alone = gradients(wire.mpi().COMM_SELF, scheme)[0]
+        assert all(relative(wholes[name], alone[name]) < 1e-12 for name in ("x", "viscosity", "ball"))
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_the_gradient_of_a_run_leaves_a_remainder_of_second_order_over_four_decades(scheme):
+    flow = replace(BALL, scheme=scheme)
+    F = Evolution(flow, flow.mesh.scalars(wire.mpi().COMM_SELF, (1, 1, 1)))
+    u = F.step.project.forward(0.3 * F.domain.random(1))
+    y, J = F.linearize(u)
+    w, d, kept = F.range.random(9), J.domain.random(3), dict(F.parameters)
+    d |= {name: 0.1 * d[name] * kept[name] for name in kept}
+    dx, others = J.adjoint(w)
+    slope, found = J.domain.inner(d, {"x": dx} | others), []
+    for h in 10.0 ** -np.arange(1.0, 6.0):
+        F.parameters = {name: kept[name] + h * d[name] for name in kept}
+        found.append(abs(F.range.inner(F(u + h * d["x"]) - y, w) - h * slope))
+    assert np.log10(np.divide(found[:-1], found[1:])).min() >= 1.95, found
+
+
 @pytest.mark.parametrize("flow", [BALL, CAVITY, FLAT], ids=["ball", "cavity", "flat"])
 def test_on_any_grid_of_ranks_it_is_the_run_of_one(team, flow):
     run = simulate(flow, team, cells(team, flow).partition.shape)
