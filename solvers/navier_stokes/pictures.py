@@ -1,7 +1,8 @@
 """Pictures of a run: the vorticity over time, what is conserved and what is lost; an animation; and files for ParaView.
 
 PNG      The vorticity (its last component, in three dimensions on the plane half-way up) at six times with the streamlines in
-         the plane, the ball in grey; below it the energy and the enstrophy, and the force on the ball along the first axis.
+         the plane, the ball in grey and the fringe hatched; below it the energy and the enstrophy, and the force on the ball
+         along the first axis.
 GIF      The same slice, one picture a frame.
 VTK      One image file a frame with velocity and vorticity at the centres of the cells and the ball's fraction, as raw
          float32, and a collection with their times: open ``run.pvd``. Format: VTK file formats, https://docs.vtk.org.
@@ -18,8 +19,10 @@ import numpy as np
 from ..vtk import image_file, write_collection
 from .files import Recording
 from .mesh import Mesh
+from .simulate import units
 
 MOMENTS = 6
+VORTICITY = "vorticity (1/s)"
 
 
 def plot(run: Recording, path: Path) -> None:
@@ -38,12 +41,13 @@ def plot(run: Recording, path: Path) -> None:
         image = draw_slice(axes, run, moment, limit)
         draw_streamlines(axes, run, moment)
         axes.set_title(f"{run.arrays['time'][moment]:.3g} s", fontsize=10)
-    figure.colorbar(image, ax=figure.axes, label="vorticity (1/s)", shrink=0.8)
+    figure.colorbar(image, ax=figure.axes, label=VORTICITY, shrink=0.8)
     draw_series(figure.add_subplot(rows[2, : 2 if run.flow.ball else 3]), run, ("energy", "enstrophy"))
     if run.flow.ball:
         axes = figure.add_subplot(rows[2, 2])
         axes.plot(run.arrays["time"][1:], run.arrays["drag"][1:, 0], color="#c4622d")
-        axes.set(xlabel="time (s)", title="force on the ball, first axis")
+        axes.set(xlabel="time (s)", title=f"force on the ball, first axis ({units(run.flow.mesh.ndim)['drag']})")
+    tell_fringe(figure, run)
     if not run.complete:
         figure.suptitle("not complete: the run ended before its last frame")
     figure.savefig(path, dpi=110)
@@ -58,25 +62,36 @@ def animate(run: Recording, path: Path) -> None:
     figure = Figure(figsize=(5, 4.4), layout="constrained")
     FigureCanvasAgg(figure)
     axes, limit = figure.add_subplot(), largest(run)
+    figure.colorbar(draw_slice(axes, run, 0, limit), ax=axes, label=VORTICITY, shrink=0.7)
+    tell_fringe(figure, run)
 
     def show(moment: int) -> list:
         axes.clear()
         image = draw_slice(axes, run, moment, limit)
-        axes.set_title(f"vorticity, {run.arrays['time'][moment]:.3g} s", fontsize=10)
+        axes.set_title(f"{run.arrays['time'][moment]:.3g} s", fontsize=10)
         return [image]
 
     FuncAnimation(figure, show, frames=len(run.arrays["time"])).save(path, PillowWriter(10), dpi=90)
 
 
 def draw_slice(axes: Any, run: Recording, moment: int, limit: float) -> Any:
-    """The vorticity on a plane, with the ball."""
+    """The vorticity on a plane, with the ball and the fringe."""
     values, (lx, ly) = plane(run.arrays["vorticity"][moment][-1]), run.flow.lengths[:2]
     image = axes.imshow(values.T, origin="lower", extent=(0, lx, 0, ly), cmap="RdBu_r", vmin=-limit, vmax=limit)
     if "fraction" in run.arrays:
         chi = plane(run.arrays["fraction"])
         axes.imshow(np.ma.masked_less(chi.T, 0.5), origin="lower", extent=(0, lx, 0, ly), cmap="gray", vmin=0, vmax=2)
+    if (fringe := run.flow.fringe) and fringe.axis < 2:
+        mark, end = (axes.axvspan, axes.axhspan)[fringe.axis], run.flow.lengths[fringe.axis]
+        mark((1.0 - fringe.part) * end, end, facecolor="none", edgecolor="#999999", hatch="//", linewidth=0.0)
     axes.set(xlabel="x (m)", ylabel="y (m)")
     return image
+
+
+def tell_fringe(figure: Any, run: Recording) -> None:
+    """What the hatches mean."""
+    if run.flow.fringe:
+        figure.supxlabel("hatched: the fringe, in which the inflow is restored", fontsize=9)
 
 
 def draw_streamlines(axes: Any, run: Recording, moment: int) -> None:

@@ -22,6 +22,8 @@ from .simulate import YEAR
 from .wells import named
 
 MOMENTS = 4
+COLUMNS = 12  # of the PNG: 1 to 4 panels share them
+COLUMN, SATURATION = "CO2 column (m)", "CO2 saturation"
 COLOURS, NOTHING = "magma_r", "#cccccc"
 MEGAPASCAL = 1e6
 
@@ -37,14 +39,17 @@ def plot(run: Recording, path: Path) -> None:
     count = len(run.arrays["time"])
     moments = np.unique(np.linspace(0, count - 1, MOMENTS + 1).round().astype(int)[1:])
     figure = Figure(figsize=(4.0 * MOMENTS, 10.0), layout="constrained")
-    rows = figure.add_gridspec(3, MOMENTS)
-    panels = [[figure.add_subplot(rows[row, n]) for n in range(moments.size)] for row in (0, 1)]
+    rows = figure.add_gridspec(3, COLUMNS)
+    width, half = COLUMNS // moments.size, COLUMNS // 2
+    panels = [
+        [figure.add_subplot(rows[row, n * width : (n + 1) * width]) for n in range(moments.size)] for row in (0, 1)
+    ]
     for n, moment in enumerate(moments):
         above, section = draw_plume(panels[0][n], run, moment), draw_section(panels[1][n], run, moment)
         panels[0][n].set_title(f"after {run.arrays['time'][moment] / YEAR:.3g} years")
-    figure.colorbar(above, ax=panels[0], label="CO2 column (m)", pad=0.01)
-    figure.colorbar(section, ax=panels[1], label="CO2 saturation", pad=0.01)
-    draw_wells(figure.add_subplot(rows[2, : MOMENTS // 2]), figure.add_subplot(rows[2, MOMENTS // 2 :]), run)
+    figure.colorbar(above, ax=panels[0], label=COLUMN, pad=0.01, panchor=False)
+    figure.colorbar(section, ax=panels[1], label=SATURATION, pad=0.01)
+    draw_wells(figure.add_subplot(rows[2, :half]), figure.add_subplot(rows[2, half:]), run)
     if not run.complete:
         figure.suptitle("not complete: the run ended before its last frame")
     figure.savefig(path, dpi=110)
@@ -58,13 +63,15 @@ def animate(run: Recording, path: Path) -> None:
 
     figure = Figure(figsize=(10, 4.6), layout="constrained")
     FigureCanvasAgg(figure)
-    panels = figure.subplots(1, 2)
+    parts = list(zip(figure.subplots(1, 2), (draw_plume, draw_section), (COLUMN, SATURATION), strict=True))
+    for axes, draw, label in parts:
+        figure.colorbar(draw(axes, run, 0), ax=axes, label=label)
 
     def show(moment: int) -> list:
-        for axes, draw in zip(panels, (draw_plume, draw_section), strict=True):
+        for axes, draw, _ in parts:
             axes.clear()
             draw(axes, run, moment)
-        figure.suptitle(f"CO2 column and saturation after {run.arrays['time'][moment] / YEAR:.2f} years", fontsize=10)
+        figure.suptitle(f"after {run.arrays['time'][moment] / YEAR:.2f} years", fontsize=10)
         return []
 
     FuncAnimation(figure, show, frames=len(run.arrays["time"])).save(path, PillowWriter(5), dpi=90)
