@@ -13,7 +13,8 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def write_together(files: dict[Path, Callable[[Path], object]]) -> None:
-    """Write each file, and put them at their paths when all are complete; where one fails, nothing is left of any."""
+    """Write each file, and put them at their paths when all are complete; where writing one fails, nothing is left
+    of any."""
     partials = {path: path.with_name(path.name + ".partial") for path in files}
     try:
         for path, write in files.items():

@@ -131,7 +131,7 @@ def same_options(
     read: State, ours: Mapping[str, Any], meaning: Callable[[str, Any], Any] = lambda _, option: option
 ) -> None:
     """ValueError where options that were stored mean something else than ``ours``."""
-    theirs = {**read.options, **dict(zip(ORDER, read.options.get("args", ()), strict=False))}
+    theirs = {**read.options, **dict(zip(ORDER, read.options.get("args") or (), strict=False))}
     if isinstance(theirs.get("domain_padding"), tuple):
         theirs["domain_padding"] = None  # there, only a list or a number pads
     for name in ours:
