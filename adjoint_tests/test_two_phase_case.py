@@ -89,6 +89,14 @@ def test_a_case_comes_back_from_its_file(tmp_path, case):
     assert read_case(tmp_path / "case.toml") != replace(case, times=(1e9,))
 
 
+def test_an_entry_pressure_in_each_cell_comes_back_also_as_the_one_curve_of_several_regions():
+    entry = 1e4 + np.arange(120.0).reshape(6, 5, 4)
+    case = replace(KINDS, capillary=(BrooksCorey(entry),))
+    again = case_of(to_toml(case))
+    np.testing.assert_array_equal(again.capillary[0].entry_pressure, entry)
+    assert again.reservoir.fluids.capillary is again.capillary[0]
+
+
 def test_fields_in_files_are_those_that_are_written_out(tmp_path):
     with h5py.File(tmp_path / "model.h5", "w") as file:
         file["rock/porosity"], file["top"] = np.array(SMALL.porosity), np.array(SMALL.top)
@@ -380,6 +388,7 @@ def box(wells=(), **changes) -> Reservoir:
 
 WELL = dict(cell=(1, 1), layers=(0, 1), rate=1e-4)
 RIGID = dict(compressibility=(0.0, 0.0), rock_compressibility=0.0)
+LOOKING = replace(SMALL.wells[0], rate=1e-8)
 IMPLAUSIBLE = {
     "permeability in millidarcy": (lambda: simulate(box(k=100.0), [DAY]), r"kx within 1e-30..1e-08 m2 .*got 100"),
     "permeability in darcy": (lambda: simulate(box(k=0.1), [DAY]), r"kx within 1e-30..1e-08 m2 .*got 0.1"),
@@ -444,7 +453,7 @@ IMPLAUSIBLE = {
         r"well 1 \(injector\) can pass nothing within its limit of 7e\+06 Pa",
     ),
     "the same later, beside a producer that is only there to look": (
-        lambda: replace(SMALL, wells=(SMALL.wells[0], Injector((2, 2), (2, 4), ((1e6, 4e-3),), bhp=8e6))),
+        lambda: replace(SMALL, wells=(LOOKING, Injector((2, 2), (2, 4), ((1e6, 4e-3),), bhp=8e6))),
         r"well 1 \(injector\) can pass nothing within its limit of 8e\+06 Pa: the pressure in the rock .* is 8.\d+e\+06",
     ),
     "a producer above the rock's pressure": (
@@ -492,6 +501,17 @@ def test_a_limit_is_not_refused_that_other_wells_will_meet():
     later = Injector((2, 2), (2, 4), ((30.0 * DAY, 4e-3),), bhp=8e6)
     replace(SMALL, wells=(replace(SMALL.wells[0], rate=np.inf), later))
     replace(SMALL, wells=(replace(SMALL.wells[0], bhp=9e6, rate=np.inf), replace(later, bhp=np.inf)))
+
+
+def test_a_producer_that_is_to_relieve_what_an_injector_builds_up_is_not_refused():
+    sides = (1e4, 3e3, 1e3, 300.0, 100.0, 100.0, 100.0, 300.0, 1e3, 3e3, 1e4)
+    box = Grid((11, 11, 2), (sides, sides, 10.0), 1000.0)
+    wells = [
+        Injector((5, 5), (0, 2), 0.01, bhp=3e7),
+        Producer((6, 5), (0, 2), 1.12e7),
+    ]  # 1 MPa above the rock's pressure
+    result = simulate(Reservoir(box, Rock((3e-14, 3e-14, 3e-15), 0.25), Fluids(), wells), [1e7, 3e7])
+    assert result.well_volume[-1, 1].sum() < -1e5
 
 
 def test_what_a_limit_kept_a_well_from_is_told_at_the_end(tmp_path, capsys, monkeypatch):

@@ -15,6 +15,7 @@ from .checks import check_free
 from .files import discard, give_name, partial_of
 
 RUN = "the run of a case, as python -m solvers simulate CASE.toml writes it"
+RUN_OR_SAMPLE = "a run or a sample, as python -m solvers simulate writes them"
 
 
 def open_file(path: str | Path, expected: str, mode: str = "r", **options: Any) -> h5py.File:

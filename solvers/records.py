@@ -39,7 +39,7 @@ def settle(record: Any) -> None:
     hints = types_of(record.__class__)
     for each in fields(record):
         value, kind = getattr(record, each.name), hints[each.name]
-        if np.ndarray not in get_args(kind):
+        if not (isinstance(value, np.ndarray) and np.ndarray in get_args(kind)):
             value = plain(value)
             object.__setattr__(record, each.name, value)
         if misfit := _misfit(each.name, value, kind):

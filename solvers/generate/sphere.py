@@ -73,6 +73,8 @@ class Settings(Splits):
                 "Settings: expected radius, reynolds and duration above 0 and finite velocities, got "
                 f"{self.radius}, {self.reynolds}, {self.duration} and {self.velocity}"
             )
+        if self.radius < 0.5:
+            raise ValueError(f"Settings: expected a radius of at least half a cell, got {self.radius:g}")
         if any(low > high for low, high in self.room):
             raise ValueError(
                 f"Settings: in a box of {self.shape} cells a sphere of radius {self.radius:g} has no room: its centre keeps "

@@ -24,7 +24,7 @@ import numpy as np
 
 from refimpl import Space, wire
 
-from ..hdf5 import RUN, new_file, reading
+from ..hdf5 import RUN, RUN_OR_SAMPLE, new_file, reading
 from ..interrupts import between_steps
 from .flow import Flow, flow_of, to_toml
 from .simulate import Frame, Run, units
@@ -124,7 +124,7 @@ def read_run(path: str | Path) -> Recording:
 
 def is_run(path: str | Path) -> bool:
     """Whether a file is one of ``record``. OSError where it is missing or damaged."""
-    with reading(path, RUN) as file:
+    with reading(path, RUN_OR_SAMPLE) as file:
         return "flow" in file.attrs
 
 

@@ -191,12 +191,13 @@ def _curves(name: str, each: tuple, region: Any, shape: tuple[int, int, int]) ->
     """One curve for all cells, or Regions; None without any. ValueError where no region tells several apart."""
     if not each:
         return None
+    if len(each) == 1:
+        return each[0]
     if np.ndim(region) or region != 0:
         return Regions(np.broadcast_to(region, shape), each)
-    if len(each) > 1:
-        raise ValueError(
-            f"Case: {name} has {len(each)} entries; expected a region in each cell that says which, got region = 0"
-        )
+    raise ValueError(
+        f"Case: {name} has {len(each)} entries; expected a region in each cell that says which, got region = 0"
+    )
     return each[0]
 
 

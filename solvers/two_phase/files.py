@@ -29,7 +29,7 @@ import numpy as np
 
 from refimpl import Partition, wire
 
-from ..hdf5 import RUN, new_file, on_disk, open_file, reading, told
+from ..hdf5 import RUN, RUN_OR_SAMPLE, new_file, on_disk, open_file, reading, told
 from ..interrupts import between_steps
 from ..toml import TWO_PHASE
 from .blocks import one_rank
@@ -119,7 +119,7 @@ def read_run(path: str | Path) -> Recording:
 
 def is_run(path: str | Path) -> bool:
     """Whether a file is one of ``record``. OSError where it is missing or damaged."""
-    with reading(path, RUN) as file:
+    with reading(path, RUN_OR_SAMPLE) as file:
         return file.attrs.get("kind") == TWO_PHASE
 
 

@@ -4,8 +4,8 @@ Units        A number that is off by orders of magnitude is in other units: mill
              m, kg/s for m3/s, days or years for s. What rock, brine, CO2 and wells really have is inside the bounds.
 Schedules    A rate that is to change after the last report never would: the run is too short, or the rows are in other units.
 Wells        A well whose limit is on the wrong side of the pressure around it can pass nothing, unless wells of the other kind
-             move as much as the whole box gives way over the difference. An injector whose rate is far beyond what its limit
-             lets in is a mistake as well: for as much as goes in, its rate is inf.
+             move more than the cells around it give way over the difference. An injector whose rate is far beyond what its
+             limit lets in is a mistake as well: for as much as goes in, its rate is inf.
 Volume       Without producers, the wells that no limit holds back cannot bring in more than what is in the box gives way for,
              and into a rigid box nothing goes at all.
 Aquifers     MOST_PORES times a pore volume: the mass that goes in is lost in the rounding of what they hold.
@@ -19,7 +19,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..checks import Bounds, check_values, check_within
-from .fluids import BRINE
+from .fluids import BRINE, CO2
 from .injection import well_terms
 from .phases import evaluate_phases
 from .reservoir import Reservoir, State, hydrostatic
@@ -44,12 +44,12 @@ BOUNDS = {
     "entry pressure": Bounds(100.0, 1e8, "Pa (1 bar is 1e5 Pa)", zero=True),
     "initial pressure": Bounds(1e4, 1e9, "Pa (1 bar is 1e5 Pa)"),
     "bottom-hole pressure": Bounds(1e4, 2e9, "Pa (1 bar is 1e5 Pa)"),
-    "rate": Bounds(0.0, 5.0, "m3/s at reference pressure (1 m3/s of CO2 is about 0.7 t/s, or 22 Mt a year)"),
     "radius": Bounds(1e-4, 10.0, "m"),
     "time": Bounds(1e-3, 1e15, "s", zero=True),
     "end": Bounds(1e4, 1e15, DAYS),
     "last row": Bounds(1e4, 1e15, DAYS, zero=True),
 }
+MOST_CO2, MEGATON_A_YEAR = 3500.0, 31.7  # kg/s that a well brings in, and in a megaton a year
 MOST_BEYOND = 100.0  # times what a well's limit lets in at first
 
 
@@ -99,8 +99,11 @@ def check_units(reservoir: Reservoir, times: np.ndarray, state: State) -> None:
         given.append(("rate", f"rate of {named(number, well)}", max(rates, default=0.0)))
         if well.bhp < np.inf:
             given.append(("bottom-hole pressure", f"bhp, the limit of {named(number, well)}", well.bhp))
+    density = fluids.density[CO2]
+    unit = f"m3/s at reference pressure (1 Mt of CO2 a year is {MEGATON_A_YEAR / density:.2g} m3/s)"
+    bounds = BOUNDS | {"rate": Bounds(0.0, MOST_CO2 / density, unit)}
     for bound, name, values in given:
-        check_within("two_phase", f"the {name}", values, BOUNDS[bound])
+        check_within("two_phase", f"the {name}", values, bounds[bound])
 
 
 def check_schedules(reservoir: Reservoir, end: float) -> None:
@@ -127,7 +130,8 @@ def check_wells(reservoir: Reservoir, state: State, end: float) -> None:
         if not well.bhp < np.inf or most == 0.0:
             continue
         gap = abs(P[wells.first[number]] - well.bhp)
-        if not at_once and _others_move(reservoir, well, end) > _given_way(reservoir, gap):
+        around = wells.cell[wells.well == number]
+        if not at_once and _others_move(reservoir, well, end) > _given_way(reservoir, around, gap):
             continue
         if passes[number] == 0.0:
             raise ValueError(
@@ -147,10 +151,9 @@ def _others_move(reservoir: Reservoir, well: Well, end: float) -> float:
     return sum(volume_asked(other, end) for other in reservoir.wells if type(other) is not type(well))
 
 
-def _given_way(reservoir: Reservoir, change: float) -> float:
-    """The volume by which brine and pores give way where the pressure of the whole box, without aquifers, changes by so many
-    Pa, m3."""
-    pores = (reservoir.pore_volume / reservoir.multiplier)[reservoir.active.ravel()].sum()
+def _given_way(reservoir: Reservoir, cells: np.ndarray, change: float) -> float:
+    """The volume by which brine and pores of these cells, without aquifers, give way to a change of pressure in Pa, m3."""
+    pores = (reservoir.pore_volume / reservoir.multiplier)[cells].sum()
     return float(pores * change * (reservoir.rock.compressibility + reservoir.fluids.compressibility[BRINE]))
 
 

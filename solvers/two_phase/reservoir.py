@@ -75,7 +75,7 @@ class Reservoir:
     def __post_init__(self) -> None:
         capillary = self.fluids.capillary
         self._check_shape("the porosity", self.rock.porosity)
-        self._check_shape("the entry pressure", getattr(capillary, "entry_pressure", 0.0))
+        self._check_shape("the entry_pressure", getattr(capillary, "entry_pressure", 0.0))
         for curves in (self.fluids.relative_permeability, capillary):
             self._check_shape("the regions", getattr(curves, "region", 0))
         for name, k in zip(("kx", "ky", "kz"), self.rock.permeability, strict=True):
