@@ -307,7 +307,7 @@ def test_an_adjoint_that_turns_one_axis_the_wrong_way_is_rejected(team, form):
         assert not verify.dot_test(Planted(T, wrong.adjoint), chain=8)
 
 
-def test_from_64_frequencies_on_whole_rows_of_a_good_length_are_transformed_by_scipy(team):
+def test_whole_rows_of_a_good_length_are_transformed_by_scipy_from_64_frequencies_on_in_single_from_128(team):
     def fast(n, count, grid=(1,), xp=np, dtype="float64"):
         return AxisTransform(ri.Space(ri.Partition(team, grid), (2, n), dtype, xp=xp), 1, np.arange(count)).fast
 

@@ -12,7 +12,7 @@ coupled    the most iterations of GMRES, to 3e-3, that a Newton iteration takes 
            seen is 26, for a fault from corner to corner of tall cells; on the whole field 3 and 4.
 adjoint    the iterations of GMRES, to 1e-13, for the transposed Jacobians of the same steps: at most 25.
 
-    python adjoint_tests/validate_two_phase.py                   all, about half an hour
+    python adjoint_tests/validate_two_phase.py                   all, some half an hour, by its parts
     python adjoint_tests/validate_two_phase.py --largest 32      cubes of at most 32^3 cells
 """
 
